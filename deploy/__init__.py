@@ -1,0 +1,1 @@
+"""How one machine is laid out and operated."""

@@ -1,0 +1,1 @@
+"""The gateway: HTTP in, Open Inference Protocol out."""

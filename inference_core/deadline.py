@@ -1,0 +1,29 @@
+"""When a request must be over, as a value on the monotonic clock that is handed down the path."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from inference_core.errors import DeadlineExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point on this process's monotonic clock; it crosses to another process as the seconds that remain."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """Return the deadline that many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Return the seconds left, never below zero."""
+        return max(0.0, self.at - time.monotonic())
+
+    def check(self) -> None:
+        """Raise DeadlineExceeded once the point has passed."""
+        if time.monotonic() >= self.at:
+            raise DeadlineExceeded("The deadline passed before the model was run.")

@@ -1,0 +1,80 @@
+"""The tree of expected errors. Each carries a sentence for the client; borders map the class to a status.
+
+::
+
+    InferenceHubError
+    ├── ConfigurationError   settings or a model's description cannot be used; ends a start
+    ├── InvalidInput         the request can never succeed as it stands
+    │   ├── InputTooLarge    more bytes than the settings allow
+    │   ├── SlowInput        the body did not arrive in time
+    │   └── UnsupportedInput a content type or encoding that is not read here
+    ├── UnknownModel         no such model or version
+    ├── Unavailable          nobody can answer now; worth another try later
+    │   ├── NoWorker         no inference worker is ready
+    │   └── Overloaded       accepting this request would only make it late
+    ├── DeadlineExceeded     the time the client gave is over
+    └── ModelFailed          the model or its worker failed on this request
+
+Anything else that escapes is unexpected: the client gets a fixed sentence, the log gets the traceback.
+"""
+
+from __future__ import annotations
+
+
+class InferenceHubError(Exception):
+    """Root of the expected errors; `message` is a whole sentence that may be shown to the client."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ConfigurationError(InferenceHubError):
+    """Settings or a model's description cannot be used."""
+
+
+class InvalidInput(InferenceHubError):
+    """The request can never succeed as it stands."""
+
+
+class InputTooLarge(InvalidInput):
+    """The request has more bytes than the settings allow."""
+
+
+class SlowInput(InvalidInput):
+    """The request's body did not arrive in time."""
+
+
+class UnsupportedInput(InvalidInput):
+    """The request's content type or encoding is not read here."""
+
+
+class UnknownModel(InferenceHubError):
+    """There is no such model or version."""
+
+
+class Unavailable(InferenceHubError):
+    """Nobody can answer now.
+
+    `retry_after_seconds` is a whole number, as RFC 9110 wants it in Retry-After.
+    """
+
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NoWorker(Unavailable):
+    """No inference worker is ready."""
+
+
+class Overloaded(Unavailable):
+    """Accepting this request would only make it late."""
+
+
+class DeadlineExceeded(InferenceHubError):
+    """The time the client gave is over."""
+
+
+class ModelFailed(InferenceHubError):
+    """The model or its worker failed on this request."""

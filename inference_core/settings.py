@@ -1,0 +1,145 @@
+"""What every program does, read once from one TOML file and handed out in frozen slices.
+
+The file is `deploy/settings.toml`, or the one that the environment variable INFERENCEHUB_SETTINGS names.
+Every key may be left out; a key that is not declared here is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from inference_core.errors import ConfigurationError
+
+VARIABLE = "INFERENCEHUB_SETTINGS"
+CHECKOUT = Path(__file__).resolve().parents[1]
+DEFAULT_FILE = CHECKOUT / "deploy" / "settings.toml"
+SOCKET_PATH_LIMIT = 107  # sun_path in unix(7) holds 108 bytes with its closing NUL
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP side. Times in seconds, sizes in bytes; limits hold for each gateway process."""
+
+    host: str = "127.0.0.1"
+    port: Port = 3000
+    processes: Annotated[int, Meta(ge=2, le=64)] = 2
+    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    deadline: Seconds = 5.0
+    features_model: str = "v1-mock"
+    prompt_model: str = "sentiment"
+    max_body_bytes: Count = 16 * 1024 * 1024
+    body_deadline: Seconds = 30.0
+    header_deadline: Seconds = 10.0
+    write_deadline: Seconds = 30.0
+    keep_alive: Seconds = 5.0
+    max_connections: Count = 4096
+    max_target_bytes: Count = 8192
+    max_header_bytes: Count = 32768
+    max_headers: Count = 100
+    max_chunks: Count = 65536
+
+
+class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The workers. Slot s listens on a Unix socket for the gateway and on `port` + s for people."""
+
+    workers: Annotated[int, Meta(ge=1, le=64)] = 2
+    host: str = "127.0.0.1"
+    port: Port = 50051
+    repository: str = "model_service/models"
+    max_message_bytes: Count = 64 * 1024 * 1024
+    default_deadline: Seconds = 30.0
+    drain_pause: Annotated[float, Meta(ge=0)] = 0.4
+    drain_grace: Seconds = 5.0
+    mock_latency: Annotated[float, Meta(ge=0)] = 0.5
+
+
+class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Traces and logs. An empty `otlp_endpoint` turns span export off."""
+
+    otlp_endpoint: str = "http://127.0.0.1:4317"
+    sample_ratio: Ratio = 1.0
+    trust_sampled_flag: bool = True
+    export_timeout: Seconds = 2.0
+    log_level: str = "info"
+
+
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where sockets, logs and state live; a relative folder counts from the checkout."""
+
+    run_folder: str = "run"
+    allow_remote: bool = False
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    gateway: Gateway = Gateway()
+    inference: Inference = Inference()
+    telemetry: Telemetry = Telemetry()
+    layout: Layout = Layout()
+
+    @property
+    def run_folder(self) -> Path:
+        """The absolute folder of sockets, logs and state."""
+        return CHECKOUT / self.layout.run_folder
+
+    @property
+    def repository(self) -> Path:
+        """The absolute folder of the model repository."""
+        return CHECKOUT / self.inference.repository
+
+    def worker_socket(self, slot: int) -> Path:
+        """Return the Unix socket on which the worker of that slot serves the gateway."""
+        return self.run_folder / f"inference-{slot}.sock"
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read and check the settings.
+
+    Raises ConfigurationError with the file, the key and what is wrong with it.
+    """
+    file = path or Path(os.environ.get(VARIABLE) or DEFAULT_FILE)
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        settings = msgspec.convert(document, Settings)
+        _check(settings)
+    except OSError as error:
+        raise ConfigurationError(f"Settings file {file} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError, ConfigurationError) as error:
+        raise ConfigurationError(f"Settings file {file}: {error}") from error
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    if not settings.layout.allow_remote:
+        _check_loopback("gateway.host", settings.gateway.host)
+        _check_loopback("inference.host", settings.inference.host)
+    longest = str(settings.worker_socket(settings.inference.workers - 1))
+    if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
+        raise ConfigurationError(
+            f"the socket path {longest} is longer than the {SOCKET_PATH_LIMIT} bytes that Linux allows; "
+            "set layout.run_folder to a shorter absolute folder, such as one below /tmp or /run."
+        )
+
+
+def _check_loopback(key: str, host: str) -> None:
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise ConfigurationError(
+            f"{key} is {host}, which is not a loopback address, and nothing here authenticates callers. "
+            "Put a proxy in front, or set layout.allow_remote = true if the network itself is trusted."
+        )

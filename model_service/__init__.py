@@ -1,0 +1,1 @@
+"""The inference worker: Open Inference Protocol in, numbers out."""
