@@ -1,0 +1,1 @@
+"""What the programs promise, folder by folder as in the source."""
