@@ -36,8 +36,6 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     processes: Annotated[int, Meta(ge=2, le=64)] = 2
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     deadline: Seconds = 5.0
-    features_model: str = "v1-mock"
-    prompt_model: str = "sentiment"
     max_body_bytes: Count = 16 * 1024 * 1024
     body_deadline: Seconds = 30.0
     header_deadline: Seconds = 10.0
@@ -48,6 +46,13 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_header_bytes: Count = 32768
     max_headers: Count = 100
     max_chunks: Count = 65536
+
+
+class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which model answers the origin's contract when a request names none."""
+
+    features_model: str = "v1-mock"
+    prompt_model: str = "sentiment"
 
 
 class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     gateway: Gateway = Gateway()
+    predict: Predict = Predict()
     inference: Inference = Inference()
     telemetry: Telemetry = Telemetry()
     layout: Layout = Layout()

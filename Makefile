@@ -1,0 +1,62 @@
+# The one menu. `make help` lists it; the same verbs run on a desk and in CI.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(shell $(name) -c 'import sys,venv,ensurepip; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := inference_core otel gateway model_service deploy tests
+
+.PHONY: help up down status logs check test e2e proto lock
+
+help: ## list these verbs
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+up: .venv/installed ## install what is missing, start everything, return when it answers
+	@$(BIN)/python -m deploy up
+
+down: .venv/installed ## stop everything; running requests end first
+	@$(BIN)/python -m deploy down
+
+status: .venv/installed ## what runs
+	@$(BIN)/supervisorctl status
+
+logs: ## follow the logs of all programs
+	@tail -F run/logs/*.log
+
+check: .venv/developed ## floors, style, types, sizes
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/house
+
+test: .venv/developed ## the whole suite, with the real supervisord, grpcurl and Jaeger
+	$(BIN)/python -m pytest
+
+e2e: .venv/developed ## only the tests that start the real system
+	$(BIN)/python -m pytest -m e2e
+
+proto: .venv/developed ## generate proto/inference_pb from proto/*.proto
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iinference_pb=proto \
+	  --python_out=proto --pyi_out=proto --grpc_python_out=proto --mypy_grpc_out=quiet:proto \
+	  inference_pb/inference.proto inference_pb/open_inference.proto
+
+lock: .venv/developed ## resolve the dependencies of pyproject.toml anew (needs uv)
+	uv pip compile pyproject.toml --extra install --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet -o deploy/requirements.lock
+	uv pip compile pyproject.toml --extra install --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet -c deploy/requirements.lock -o deploy/requirements-dev.lock
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed: apt-get install python3 python3-venv, then try again."; exit 1; }
+	@echo "Creating .venv with $(PYTHON) ..."
+	@$(PYTHON) -m venv .venv && touch $@
+
+.venv/installed: .venv/python deploy/requirements.lock pyproject.toml
+	@echo "Installing the pinned dependencies (about a minute the first time) ..."
+	@$(PIP) install --require-hashes -r deploy/requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e . && touch $@
+
+.venv/developed: .venv/installed deploy/requirements-dev.lock
+	@echo "Installing what the tests and checks need ..."
+	@$(PIP) install --require-hashes -r deploy/requirements-dev.lock && touch $@

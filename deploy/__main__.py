@@ -1,0 +1,40 @@
+"""`python -m deploy VERB`: operate the system on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from deploy.up import down, up
+from inference_core import settings as settings_file
+from inference_core.errors import ConfigurationError
+
+VERBS = {"up": up, "down": down}
+
+
+def main() -> int:
+    """Run one verb; return 0, or 1 with the reason on standard error, or 130 after Ctrl-C."""
+    arguments = _parser().parse_args()
+    try:
+        VERBS[arguments.verb](settings_file.load())
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted; what was started goes on. See `make status`, stop it with `make down`.\n")
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy",
+        description="Start or stop InferenceHub: supervisord, the gateway and the inference workers.",
+        epilog="Examples: python -m deploy up    INFERENCEHUB_SETTINGS=my.toml python -m deploy up",
+    )
+    parser.add_argument("verb", choices=sorted(VERBS), help="up: start and wait until ready; down: stop and wait")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

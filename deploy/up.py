@@ -1,0 +1,130 @@
+"""`python -m deploy up` and `down`: the whole system on, the whole system off."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.supervisor import Supervisor
+from inference_core.errors import ConfigurationError
+from inference_core.settings import Settings
+
+READY_SECONDS = 60.0
+DOWN_SECONDS = 60.0
+POLL_SECONDS = 0.05
+TAIL_LINES = 5
+TAIL_COLUMNS = 300
+
+
+def up(settings: Settings, say: Callable[[str], None] = print) -> None:
+    """Start supervisord, wait until the gateway can answer predictions, and say what to try next.
+
+    Raises ConfigurationError with the reasons and the last log lines when that does not happen.
+    """
+    began = time.monotonic()
+    supervisor = Supervisor(settings)
+    if supervisor.is_running():
+        say("Already running; starting what is stopped.")
+        supervisor.control("start", "inference:*", "gateway:*")
+    else:
+        _make_folders(settings)
+        _check_ports(settings)
+        say(f"Starting {settings.gateway.processes} gateway processes and {settings.inference.workers} workers ...")
+        started = supervisor.start()
+        if started.returncode:
+            raise ConfigurationError(f"supervisord did not start: {(started.stderr or started.stdout).strip()}")
+    _wait_until_ready(settings, supervisor)
+    say(f"Ready after {time.monotonic() - began:.1f} s.")
+    say(_next_steps(settings))
+
+
+def down(settings: Settings, say: Callable[[str], None] = print) -> None:
+    """Stop everything and wait until supervisord has left."""
+    supervisor = Supervisor(settings)
+    if not supervisor.is_running():
+        say("Not running.")
+        return
+    say("Stopping: running requests end first ...")
+    supervisor.control("shutdown")
+    pid_file = settings.run_folder / "supervisord.pid"
+    deadline = time.monotonic() + DOWN_SECONDS
+    while pid_file.exists() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    if pid_file.exists():
+        raise ConfigurationError(f"supervisord (pid {pid_file.read_text().strip()}) is still stopping; see make logs.")
+    say("Stopped.")
+
+
+def _make_folders(settings: Settings) -> None:
+    for folder in (settings.run_folder, settings.run_folder / "logs", settings.run_folder / "jaeger"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+
+
+def _check_ports(settings: Settings) -> None:
+    inference = settings.inference
+    addresses = [("gateway.port", settings.gateway.host, settings.gateway.port)]
+    addresses += [("inference.port", inference.host, inference.port + slot) for slot in range(inference.workers)]
+    for key, host, port in addresses:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{host}:{port} cannot be used ({error.strerror}). See who has it with `ss -ltnp`, "
+                    f"or set another {key} in the settings."
+                ) from error
+
+
+def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    reasons = ["the gateway does not answer yet"]
+    while time.monotonic() < deadline:
+        ready, reasons = _ready(settings)
+        if ready:
+            return
+        if "FATAL" in supervisor.control("status").stdout:
+            break
+        time.sleep(POLL_SECONDS)
+    status = supervisor.control("status").stdout
+    raise ConfigurationError("\n".join(["Not ready: " + "; ".join(reasons), status, *_log_tails(settings)]))
+
+
+def _ready(settings: Settings) -> tuple[bool, list[str]]:
+    connection = http.client.HTTPConnection(settings.gateway.host, settings.gateway.port, timeout=2)
+    try:
+        connection.request("GET", "/ready", headers={"Host": settings.gateway.allowed_hosts[0]})
+        report = json.loads(connection.getresponse().read())
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return False, [f"the gateway does not answer: {error}"]
+    finally:
+        connection.close()
+    answered_by_all = len(report.get("reasons", [])) == 0
+    return bool(report.get("ready")) and answered_by_all, report.get("reasons") or [str(report)]
+
+
+def _log_tails(settings: Settings) -> list[str]:
+    lines: list[str] = []
+    for file in sorted((settings.run_folder / "logs").glob("*.log")):
+        tail = file.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        lines += [f"{file.name}: {line[:TAIL_COLUMNS]}" for line in tail]
+    return lines
+
+
+def _next_steps(settings: Settings) -> str:
+    control = Path(sys.executable).parent / "supervisorctl"
+    base = f"http://localhost:{settings.gateway.port}"
+    return f"""
+Try next:
+  curl -s {base}/predict -H 'Content-Type: application/json' -d '{{"prompt": "What a wonderful day"}}'
+  curl -s {base}/predict -H 'Content-Type: application/json' -d @model_service/models/digits/example.json
+  curl -s {base}/ready
+  grpcurl -plaintext localhost:{settings.inference.port} list
+  {control} -s unix://{settings.run_folder}/supervisor.sock status
+  make logs        make down"""

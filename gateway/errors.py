@@ -1,0 +1,89 @@
+"""The gateway's border for errors: one table from error to HTTP status, one shape of body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import falcon
+import msgspec
+import structlog
+from falcon.asgi import App, Request, Response
+
+from inference_core import errors
+
+STATUS: Mapping[type[errors.InferenceHubError], int] = {
+    errors.InvalidInput: 400,
+    errors.SlowInput: 408,
+    errors.InputTooLarge: 413,
+    errors.UnsupportedInput: 415,
+    errors.UnknownModel: 404,
+    errors.Unavailable: 503,
+    errors.DeadlineExceeded: 504,
+    errors.ModelFailed: 502,
+    errors.ConfigurationError: 500,
+}
+"""Nearest class in an error's ancestry decides."""
+
+UNREAD_BODY = (errors.InputTooLarge, errors.SlowInput, errors.UnsupportedInput)
+PATHS = "POST /predict, GET /health and GET /ready"
+
+log = structlog.get_logger()
+
+
+def status_of(error: errors.InferenceHubError) -> int:
+    """Return the HTTP status of an expected error."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def install(app: App[Request, Response]) -> None:
+    """Make every error an answer `{"error": "<sentence>"}`."""
+    app.add_error_handler(Exception, _unexpected)
+    app.add_error_handler(errors.InferenceHubError, _expected)
+    app.add_error_handler(falcon.HTTPError, _from_falcon)
+
+
+def write(response: Response, status: int, sentence: str) -> None:
+    """Fill a response with an error's status and sentence."""
+    response.status = status
+    response.content_type = falcon.MEDIA_JSON
+    response.data = msgspec.json.encode({"error": sentence})
+
+
+async def _expected(
+    _: Request, response: Response | None, error: errors.InferenceHubError, __: dict[str, Any], **___: Any
+) -> None:
+    if response is None:
+        return
+    write(response, status_of(error), error.message)
+    if isinstance(error, errors.Unavailable):
+        response.set_header("Retry-After", str(error.retry_after_seconds))
+    if isinstance(error, UNREAD_BODY):
+        # What is left of the body must never be read as a next request.
+        response.set_header("Connection", "close")
+
+
+async def _from_falcon(
+    request: Request, response: Response | None, error: falcon.HTTPError, __: dict[str, Any], **___: Any
+) -> None:
+    if response is None:
+        return
+    write(response, error.status_code, _sentence(request, error))
+    response.set_headers(error.headers or {})
+
+
+def _sentence(request: Request, error: falcon.HTTPError) -> str:
+    if error.status_code == falcon.http_status_to_code(falcon.HTTP_404):
+        return f"There is nothing at this path; this gateway answers {PATHS}."
+    if error.status_code == falcon.http_status_to_code(falcon.HTTP_405):
+        return f"{request.method[:16]} is not answered at this path; this gateway answers {PATHS}."
+    return f"{error.title}. {error.description or ''}".strip()
+
+
+async def _unexpected(
+    request: Request, response: Response | None, error: Exception, __: dict[str, Any], **___: Any
+) -> None:
+    log.error("unexpected error", exc_info=error)
+    if response is not None:
+        trace_id = request.context.trace_id
+        write(response, 500, f"Unexpected error; the gateway's log has the details under trace {trace_id}.")

@@ -1,0 +1,59 @@
+"""GET /health and GET /ready: is the gateway there, and can it answer predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+import msgspec
+from falcon.asgi import Request, Response
+
+from gateway.workers import Workers
+from inference_core.settings import Predict
+from inference_pb import open_inference_pb2 as wire
+
+
+class HealthResource:
+    """The gateway's own life, whatever the workers do."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._answer = msgspec.json.encode({"status": "Gateway is running", "grpc_target": workers.target})
+
+    async def on_get(self, _: Request, response: Response) -> None:
+        """Answer 200 while the event loop turns."""
+        response.content_type = falcon.MEDIA_JSON
+        response.data = self._answer
+
+
+class ReadyResource:
+    """Whether every model can be asked now, from what live workers say."""
+
+    def __init__(self, workers: Workers, defaults: Predict) -> None:
+        self._workers = workers
+        self._defaults = (defaults.features_model, defaults.prompt_model)
+
+    async def on_get(self, _: Request, response: Response) -> None:
+        """Answer 200, or 503 with the reasons."""
+        report = _report(await self._workers.indexes(), self._defaults)
+        response.status = falcon.HTTP_200 if report["ready"] else falcon.HTTP_503
+        if not report["ready"]:
+            response.set_header("Retry-After", "1")
+        response.content_type = falcon.MEDIA_JSON
+        response.data = msgspec.json.encode(report)
+
+
+def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: tuple[str, ...]) -> dict[str, Any]:
+    ready_slots: dict[str, list[int]] = {name: [] for name in needed}
+    reasons: list[str] = []
+    for slot, index in enumerate(indexes):
+        if index is None:
+            reasons.append(f"worker {slot} does not answer")
+        for model in index.models if index else ():
+            slots = ready_slots.setdefault(model.name, [])
+            if model.state == "READY":
+                slots.append(slot)
+            else:
+                reasons.append(f"worker {slot}: {model.name} is {model.state}: {model.reason}")
+    missing = sorted(name for name, slots in ready_slots.items() if not slots)
+    reasons += [f"no worker is ready for {name}" for name in missing]
+    return {"ready": not missing, "models": ready_slots, "reasons": reasons}

@@ -1,0 +1,59 @@
+"""The origin's contract, `/predict`, in terms of tensors: one row in, one class out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from inference_core.errors import InvalidInput, ModelFailed
+from inference_core.tensors import Array, Arrays
+
+NOT_NUMBERS = "Features must be an array of numbers"
+
+
+class Classification(msgspec.Struct, frozen=True):
+    """One row's class; `confidence` lies between 0 and 1, `label` is empty where a model names no classes."""
+
+    class_id: int
+    confidence: float
+    label: str
+
+
+def features_input(features: Sequence[float]) -> Arrays:
+    """Return the input tensor `features`, FP32 [1, n].
+
+    Raises InvalidInput with the origin's sentence for a value that is not finite as FP32.
+    """
+    with np.errstate(over="ignore"):
+        row = np.asarray(features, np.float32)
+    if not np.isfinite(row).all():
+        raise InvalidInput(NOT_NUMBERS)
+    return {"features": row.reshape(1, -1)}
+
+
+def prompt_input(prompt: str) -> Arrays:
+    """Return the input tensor `prompt`, BYTES [1]."""
+    array = np.empty(1, object)
+    array[0] = prompt.encode()
+    return {"prompt": array}
+
+
+def classification_of(model: str, outputs: Arrays) -> Classification:
+    """Return the first row's class from the outputs `class_id`, `confidence` and, if there is one, `label`.
+
+    Raises InvalidInput for a model that does not classify, ModelFailed for a confidence that is not finite.
+    """
+    if not {"class_id", "confidence"} <= outputs.keys():
+        raise InvalidInput(f"Model {model} does not classify: it answers with {', '.join(outputs)}. Use ModelInfer.")
+    confidence = float(outputs["confidence"].flat[0])
+    if not math.isfinite(confidence):
+        raise ModelFailed(f"Model {model} answered with a confidence that is not a number.")
+    label = outputs.get("label")
+    return Classification(int(outputs["class_id"].flat[0]), confidence, "" if label is None else _text(label))
+
+
+def _text(label: Array) -> str:
+    return bytes(label.flat[0]).decode(errors="replace")

@@ -1,0 +1,179 @@
+"""Tensors between numpy and the Open Inference Protocol's protobuf form.
+
+A tensor list crosses the wire either raw (one little-endian, row-major buffer for each tensor) or typed
+(one protobuf field for each family of datatypes). BYTES tensors are numpy object arrays of `bytes`; their raw
+form puts a 4-byte little-endian length before each element. Source: Open Inference Protocol, "Tensor Data".
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from inference_core.errors import InvalidInput
+from inference_pb import open_inference_pb2 as wire
+
+_CODES = {
+    "BOOL": "?",
+    "UINT8": "u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "INT8": "i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+    "BYTES": "O",
+}
+DTYPES: Mapping[str, np.dtype[Any]] = {name: np.dtype(code) for name, code in _CODES.items()}
+DATATYPES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
+CONTENTS: Mapping[str, str] = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+MAX_DIMENSIONS = 32
+LENGTH = struct.Struct("<I")
+
+Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
+Array = np.ndarray[Any, np.dtype[Any]]
+Tensor = wire.ModelInferRequest.InferInputTensor | wire.ModelInferResponse.InferOutputTensor
+
+
+def datatype_of(array: Array) -> str:
+    """Return the protocol's name for an array's dtype; raises InvalidInput where there is none."""
+    name = DATATYPES.get(array.dtype.newbyteorder("<"))
+    if name is None:
+        raise InvalidInput(f"Values of numpy type {array.dtype} have no datatype in the Open Inference Protocol.")
+    return name
+
+
+def read_tensors(tensors: Sequence[Tensor], raw: Sequence[bytes]) -> Arrays:
+    """Return named arrays from a message's tensors and its raw contents, which may be empty.
+
+    Raises InvalidInput, naming the tensor, for a duplicate name, an unknown datatype, a shape that does not
+    match the data, or raw and typed contents in one message.
+    """
+    if raw and len(raw) != len(tensors):
+        raise InvalidInput(f"raw contents has {len(raw)} entries for {len(tensors)} tensors; send one for each.")
+    arrays: Arrays = {}
+    for index, tensor in enumerate(tensors):
+        if tensor.name in arrays:
+            raise InvalidInput(f"Tensor {tensor.name!r} is given twice.")
+        arrays[tensor.name] = _read(tensor, raw[index] if raw else None)
+    return arrays
+
+
+def write_inputs(request: wire.ModelInferRequest, arrays: Arrays) -> None:
+    """Append named arrays to a request, raw."""
+    for name, array in arrays.items():
+        request.inputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+        request.raw_input_contents.append(to_raw(array))
+
+
+def write_outputs(response: wire.ModelInferResponse, arrays: Arrays, *, raw: bool) -> None:
+    """Append named arrays to a response, raw or, where the datatype has typed contents, typed."""
+    for name, array in arrays.items():
+        datatype = datatype_of(array)
+        tensor = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
+        if raw:
+            response.raw_output_contents.append(to_raw(array))
+        else:
+            _write_typed(tensor.contents, datatype, array)
+
+
+def to_raw(array: Array) -> bytes:
+    """Return an array's raw form; elements of object arrays must be `bytes`."""
+    if array.dtype == object:
+        return b"".join(LENGTH.pack(len(element)) + element for element in array.flat)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+
+
+def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Array:
+    """Return the array of a raw buffer; raises InvalidInput where the sizes do not agree."""
+    dtype, count = _element_count(name, datatype, shape)
+    if datatype == "BYTES":
+        return _object_array(list(_elements(name, data, count)), shape)
+    if len(data) != count * dtype.itemsize:
+        raise InvalidInput(
+            f"Tensor {name!r}: shape {list(shape)} of {datatype} needs {count * dtype.itemsize} bytes, got {len(data)}."
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _read(tensor: Tensor, raw: bytes | None) -> Array:
+    shape = tuple(tensor.shape)
+    if raw is None:
+        return _read_typed(tensor, shape)
+    if tensor.HasField("contents"):
+        raise InvalidInput(f"Tensor {tensor.name!r} has typed contents beside raw contents; send one of the two.")
+    return from_raw(tensor.name, tensor.datatype, shape, raw)
+
+
+def _element_count(name: str, datatype: str, shape: Sequence[int]) -> tuple[np.dtype[Any], int]:
+    dtype = DTYPES.get(datatype)
+    if dtype is None:
+        raise InvalidInput(f"Tensor {name!r}: datatype {datatype!r} is not one of {', '.join(DTYPES)}.")
+    if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
+        raise InvalidInput(f"Tensor {name!r}: a shape has at most {MAX_DIMENSIONS} dimensions, none of them negative.")
+    return dtype, math.prod(shape)
+
+
+def _elements(name: str, data: bytes, count: int) -> Iterator[bytes]:
+    position = 0
+    for _ in range(count):
+        start = position + LENGTH.size
+        if start > len(data):
+            raise InvalidInput(f"Tensor {name!r}: the BYTES data ends before its {count} elements do.")
+        position = start + LENGTH.unpack_from(data, position)[0]
+        if position > len(data):
+            raise InvalidInput(f"Tensor {name!r}: a BYTES element is longer than the data that is left.")
+        yield data[start:position]
+    if position != len(data):
+        raise InvalidInput(f"Tensor {name!r}: {len(data) - position} bytes follow the last of {count} elements.")
+
+
+def _object_array(elements: list[bytes], shape: Sequence[int]) -> Array:
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    return array.reshape(shape)
+
+
+def _read_typed(tensor: Tensor, shape: tuple[int, ...]) -> Array:
+    name, datatype = tensor.name, tensor.datatype
+    dtype, count = _element_count(name, datatype, shape)
+    field = CONTENTS.get(datatype)
+    if field is None:
+        raise InvalidInput(f"Tensor {name!r}: {datatype} travels as raw contents only.")
+    values = getattr(tensor.contents, field)
+    if len(values) != count:
+        raise InvalidInput(f"Tensor {name!r}: shape {list(shape)} needs {count} values in {field}, got {len(values)}.")
+    if datatype == "BYTES":
+        return _object_array(list(values), shape)
+    try:
+        return np.array(values, dtype).reshape(shape)
+    except OverflowError as error:
+        raise InvalidInput(f"Tensor {name!r}: a value does not fit into {datatype}.") from error
+
+
+def _write_typed(contents: wire.InferTensorContents, datatype: str, array: Array) -> None:
+    field = CONTENTS.get(datatype)
+    if field is None:
+        raise InvalidInput(f"{datatype} outputs travel as raw contents only; send the inputs as raw contents too.")
+    getattr(contents, field).extend(array.ravel().tolist())

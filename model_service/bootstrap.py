@@ -1,0 +1,95 @@
+"""The worker's composition root: everything is built here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import time
+from importlib.metadata import version
+
+import grpc
+import msgspec
+import structlog
+from grpc_health.v1.health import aio as health_aio
+
+from inference_core.settings import Settings
+from inference_pb.inference_pb2_grpc import add_ModelInferenceServicer_to_server
+from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from model_service import repository
+from model_service.engine import Engine
+from model_service.interceptor import CallInterceptor
+from model_service.origin_servicer import OriginServicer
+from model_service.registry import LoadedModel, Registry
+from model_service.server import Health, build_server, drain
+from model_service.servicer import OpenInferenceServicer
+from model_service.slot import SlotLock
+from otel import tracing
+
+SERVICE = "inference-worker"
+VERSION = version("inference-hub")
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings, slot: int) -> None:
+    """Serve until SIGTERM or SIGINT; raises ConfigurationError when the worker cannot start."""
+    started = time.perf_counter()
+    stop = _stop_event()
+    settings.run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = SlotLock(settings.run_folder / f"inference-{slot}.lock")
+    # The gateway decides what is sampled; its workers always follow.
+    telemetry = msgspec.structs.replace(settings.telemetry, trust_sampled_flag=True)
+    traces = tracing.start(telemetry, SERVICE, VERSION, {"app.worker.slot": slot})
+    registry = _load_models(settings)
+    health = Health(health_aio.HealthServicer())
+    server = _server(settings, slot, registry, health, traces)
+    await health.starting()
+    await server.start()
+    gc.freeze()
+    await health.serving(model.on_disk.name for model in registry.all())
+    log.info("serving", seconds=round(time.perf_counter() - started, 3), pid=os.getpid())
+    await stop.wait()
+    await drain(server, health, settings.inference)
+    registry.close()
+    traces.stop()
+    lock.release()
+    log.info("stopped")
+
+
+def _stop_event() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _load_models(settings: Settings) -> Registry:
+    overrides = {"v1-mock": {"latency": settings.inference.mock_latency}}
+    return Registry(
+        LoadedModel.of(model, repository.load(model, overrides.get(model.name, {})))
+        for model in repository.discover(settings.repository)
+    )
+
+
+def _server(
+    settings: Settings, slot: int, registry: Registry, health: Health, traces: tracing.Tracing
+) -> grpc.aio.Server:
+    inference = settings.inference
+    engine = Engine(registry, traces.tracer)
+    origin = OriginServicer(engine, settings.predict, inference.default_deadline)
+    protocol = OpenInferenceServicer(
+        registry, engine, lambda: health.ready, version=VERSION, default_deadline=inference.default_deadline
+    )
+    return build_server(
+        inference,
+        (f"unix:{settings.worker_socket(slot)}", f"{inference.host}:{inference.port + slot}"),
+        CallInterceptor(traces.tracer),
+        (
+            lambda server: add_ModelInferenceServicer_to_server(origin, server),
+            lambda server: add_GRPCInferenceServiceServicer_to_server(protocol, server),
+            health.register,
+        ),
+    )

@@ -1,0 +1,132 @@
+"""The worker's border: trace context and log context in, errors out as gRPC status (one table)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeAlias, cast
+
+import grpc
+import structlog
+from grpc import StatusCode
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, Tracer
+
+from inference_core import errors
+from inference_core.names import is_request_id
+from otel import tracing
+
+STATUS: Mapping[type[errors.InferenceHubError], StatusCode] = {
+    errors.InvalidInput: StatusCode.INVALID_ARGUMENT,
+    errors.UnknownModel: StatusCode.NOT_FOUND,
+    errors.Unavailable: StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
+    errors.ModelFailed: StatusCode.INTERNAL,
+    errors.ConfigurationError: StatusCode.INTERNAL,
+}
+"""Nearest class in an error's ancestry decides."""
+
+FAILURES = {
+    StatusCode.UNKNOWN,
+    StatusCode.DEADLINE_EXCEEDED,
+    StatusCode.UNIMPLEMENTED,
+    StatusCode.INTERNAL,
+    StatusCode.UNAVAILABLE,
+    StatusCode.DATA_LOSS,
+}
+"""The statuses that mark a server span as failed (semantic conventions, RPC spans)."""
+
+OURS = ("/inference.GRPCInferenceService/", "/ModelInference/")
+PROBES = {f"{OURS[0]}{probe}" for probe in ("ServerLive", "ServerReady", "ModelReady", "RepositoryIndex")}
+"""Asked every second by gateways and people; they raise nothing, and their traces would drown the others."""
+
+REQUEST_ID = "x-request-id"
+
+log = structlog.get_logger()
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Method: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+
+
+def status_of(error: BaseException) -> StatusCode:
+    """Return the gRPC status of an error that ended a call."""
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return STATUS[kind]
+    return StatusCode.CANCELLED if isinstance(error, asyncio.CancelledError) else StatusCode.INTERNAL
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Gives every call a server span and one log line; probes, health and reflection pass untouched."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Wrap the handlers of our services (gRPC calls this for each call)."""
+        handler = await continuation(handler_call_details)
+        path = handler_call_details.method
+        if handler is None or path in PROBES or not path.startswith(OURS):
+            return handler
+        method = cast("Method", handler.unary_unary)
+        return grpc.unary_unary_rpc_method_handler(
+            self._wrapped(path.removeprefix("/"), method), handler.request_deserializer, handler.response_serializer
+        )
+
+    def _wrapped(self, name: str, method: Method) -> Method:
+        async def call(request: Any, context: Context) -> Any:
+            metadata = {key: value for key, value in _pairs(context) if isinstance(value, str)}
+            parent = tracing.context_from(metadata)
+            span = tracing.start_rpc_span(self._tracer, SpanKind.SERVER, name, parent)
+            token = otel_context.attach(trace.set_span_in_context(span, parent))
+            structlog.contextvars.clear_contextvars()
+            structlog.contextvars.bind_contextvars(request_id=_request_id(metadata))
+            try:
+                return await _observed(name, method, request, context, span)
+            finally:
+                otel_context.detach(token)
+
+        return call
+
+
+async def _observed(name: str, method: Method, request: Any, context: Context, span: Span) -> Any:
+    started = time.perf_counter()
+    status, error = StatusCode.OK, None
+    try:
+        return await method(request, context)
+    except BaseException as raised:
+        status, error = status_of(raised), raised
+        if isinstance(raised, asyncio.CancelledError):
+            raise
+        await context.abort(status, _sentence(raised, span))
+    finally:
+        tracing.end_rpc_span(span, status.name, status.value[0], failed=status in FAILURES)
+        milliseconds = round((time.perf_counter() - started) * 1000, 3)
+        log.info("call", method=name, status=status.name, milliseconds=milliseconds, **_reason(error))
+
+
+def _sentence(error: BaseException, span: Span) -> str:
+    if isinstance(error, errors.InferenceHubError):
+        return error.message
+    log.error("unexpected error", exc_info=error)
+    return f"Unexpected error in the worker; its log has the details under trace {tracing.trace_id_of(span)}."
+
+
+def _reason(error: BaseException | None) -> dict[str, str]:
+    return {"error": error.message} if isinstance(error, errors.InferenceHubError) else {}
+
+
+def _pairs(context: Context) -> Iterable[tuple[str, str | bytes]]:
+    # The stubs promise metadata for every call; grpc.aio gives None where the client sent none.
+    return cast("Iterable[tuple[str, str | bytes]] | None", context.invocation_metadata()) or ()
+
+
+def _request_id(metadata: Mapping[str, str]) -> str:
+    offered = metadata.get(REQUEST_ID, "")
+    return offered if is_request_id(offered) else uuid.uuid4().hex

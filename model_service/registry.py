@@ -1,0 +1,66 @@
+"""Models in memory: what this worker can run now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from inference_core.errors import UnknownModel
+from model_service.repository import ModelOnDisk
+from model_service.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model version with its runtime and the threads that compute for it."""
+
+    on_disk: ModelOnDisk
+    runtime: Runtime
+    threads: ThreadPoolExecutor
+
+    @classmethod
+    def of(cls, on_disk: ModelOnDisk, runtime: Runtime) -> LoadedModel:
+        """Give a loaded runtime as many compute threads as its description has instances."""
+        threads = ThreadPoolExecutor(on_disk.description.instances, f"compute-{on_disk.name}")
+        return cls(on_disk, runtime, threads)
+
+    def close(self) -> None:
+        """Let the running computations end, drop the queued ones and free the runtime."""
+        self.threads.shutdown(wait=True, cancel_futures=True)
+        self.runtime.close()
+
+
+class Registry:
+    """Loaded models by name and version; the last version given of a name is its default."""
+
+    def __init__(self, models: Iterable[LoadedModel]) -> None:
+        versions: dict[str, dict[str, LoadedModel]] = {}
+        for model in models:
+            versions.setdefault(model.on_disk.name, {})[model.on_disk.version] = model
+        self._versions = versions
+
+    def get(self, name: str, version: str = "") -> LoadedModel:
+        """Return a model; an empty version means the default. Raises UnknownModel with the names that exist."""
+        versions = self._versions.get(name)
+        if versions is None:
+            raise UnknownModel(f"There is no model of that name. Models here: {', '.join(sorted(self._versions))}.")
+        if not version:
+            return next(reversed(versions.values()))
+        if version not in versions:
+            raise UnknownModel(f"Model {name} has no such version. Versions here: {', '.join(versions)}.")
+        return versions[version]
+
+    def versions(self, name: str) -> list[str]:
+        """Return the versions of a model, oldest first; raises UnknownModel."""
+        self.get(name)
+        return list(self._versions[name])
+
+    def all(self) -> list[LoadedModel]:
+        """Return every loaded model, in order of name and version."""
+        return [model for name in sorted(self._versions) for model in self._versions[name].values()]
+
+    def close(self) -> None:
+        """Close every model."""
+        for model in self.all():
+            model.close()

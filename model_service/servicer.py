@@ -1,0 +1,113 @@
+"""The Open Inference Protocol over gRPC: protobuf to arrays and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import grpc
+
+from inference_core.deadline import Deadline
+from inference_core.errors import InvalidInput, UnknownModel
+from inference_core.tensors import Arrays, read_tensors, write_outputs
+from inference_pb import open_inference_pb2 as wire
+from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceServicer
+from model_service.engine import Engine
+from model_service.registry import LoadedModel, Registry
+
+SERVER_NAME = "inference-hub"
+EXTENSIONS = ("model_repository",)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+def deadline_of(context: Context, default_seconds: float) -> Deadline:
+    """Return the call's deadline, or the worker's own for a client that set none."""
+    remaining: float | None = context.time_remaining()
+    return Deadline.after(default_seconds if remaining is None else min(remaining, default_seconds))
+
+
+class OpenInferenceServicer(GRPCInferenceServiceServicer):
+    """Answers for the models of one registry."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        engine: Engine,
+        is_ready: Callable[[], bool],
+        *,
+        version: str,
+        default_deadline: float,
+    ) -> None:
+        self._registry = registry
+        self._engine = engine
+        self._is_ready = is_ready
+        self._version = version
+        self._default_deadline = default_deadline
+
+    async def ServerLive(self, request: wire.ServerLiveRequest, context: Context) -> wire.ServerLiveResponse:
+        """Tell that the event loop turns."""
+        return wire.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: wire.ServerReadyRequest, context: Context) -> wire.ServerReadyResponse:
+        """Tell whether requests are welcome: models loaded, not draining."""
+        return wire.ServerReadyResponse(ready=self._is_ready())
+
+    async def ServerMetadata(
+        self, request: wire.ServerMetadataRequest, context: Context
+    ) -> wire.ServerMetadataResponse:
+        """Return name, version and extensions of this server."""
+        return wire.ServerMetadataResponse(name=SERVER_NAME, version=self._version, extensions=EXTENSIONS)
+
+    async def ModelReady(self, request: wire.ModelReadyRequest, context: Context) -> wire.ModelReadyResponse:
+        """Tell whether a model can be asked now; an unknown one is simply not ready."""
+        try:
+            self._registry.get(request.name, request.version)
+        except UnknownModel:
+            return wire.ModelReadyResponse(ready=False)
+        return wire.ModelReadyResponse(ready=self._is_ready())
+
+    async def ModelMetadata(self, request: wire.ModelMetadataRequest, context: Context) -> wire.ModelMetadataResponse:
+        """Return versions and signature of a model."""
+        model = self._registry.get(request.name, request.version)
+        return _metadata(model, self._registry.versions(model.on_disk.name))
+
+    async def RepositoryIndex(
+        self, request: wire.RepositoryIndexRequest, context: Context
+    ) -> wire.RepositoryIndexResponse:
+        """List the models and whether they can be asked."""
+        ready = self._is_ready()
+        response = wire.RepositoryIndexResponse()
+        if request.ready and not ready:
+            return response
+        for model in self._registry.all():
+            state, reason = ("READY", "") if ready else ("UNAVAILABLE", "the worker is starting or draining")
+            response.models.add(name=model.on_disk.name, version=model.on_disk.version, state=state, reason=reason)
+        return response
+
+    async def ModelInfer(self, request: wire.ModelInferRequest, context: Context) -> wire.ModelInferResponse:
+        """Run a model on a batch; the answer is raw exactly when the request was."""
+        deadline = deadline_of(context, self._default_deadline)
+        inputs = read_tensors(request.inputs, request.raw_input_contents)
+        wanted = [output.name for output in request.outputs]
+        result = await self._engine.infer(request.model_name, request.model_version, inputs, deadline)
+        response = wire.ModelInferResponse(model_name=result.model, model_version=result.version, id=request.id)
+        write_outputs(response, _selected(result.outputs, wanted), raw=bool(request.raw_input_contents))
+        return response
+
+
+def _selected(outputs: Arrays, wanted: list[str]) -> Arrays:
+    unknown = [name for name in wanted if name not in outputs]
+    if unknown or len(set(wanted)) != len(wanted):
+        raise InvalidInput(f"Ask for each output once; this model's are {', '.join(outputs)}.")
+    return {name: outputs[name] for name in wanted} if wanted else outputs
+
+
+def _metadata(model: LoadedModel, versions: list[str]) -> wire.ModelMetadataResponse:
+    description = model.on_disk.description
+    response = wire.ModelMetadataResponse(name=model.on_disk.name, versions=versions, platform=description.runtime)
+    for tensor in description.inputs:
+        response.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+    for tensor in description.outputs:
+        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+    return response
