@@ -1,0 +1,24 @@
+"""What the engine asks of a loaded model, whatever library runs it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from inference_core.tensors import Arrays
+
+
+class Runtime(Protocol):
+    """One loaded model version.
+
+    BYTES tensors are object arrays of `bytes`; the first dimension of every array counts rows.
+    """
+
+    def predict(self, inputs: Arrays) -> Arrays:
+        """Return the outputs for a batch of rows, as many rows as came in.
+
+        Called from the model's compute threads, so from several at once where it has several instances.
+        Raises InvalidInput for rows that can never succeed; anything else that escapes is the model's failure.
+        """
+
+    def close(self) -> None:
+        """Free what the model holds; called once, after the last `predict` returned."""

@@ -1,0 +1,93 @@
+"""Runs a model that is written in Python: class `Model` in `<version>/model.py`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+from inference_core.errors import ConfigurationError
+from inference_core.tensors import Arrays
+from model_service.repository import ModelOnDisk, Parameter
+from model_service.runtime import Runtime
+
+FILE = "model.py"
+
+
+class Model(Protocol):
+    """What model.py offers; `warmup()`, run once after construction, and `close()` may be left out."""
+
+    def __init__(self, folder: Path, parameters: Mapping[str, Parameter]) -> None:
+        """Load from the version's folder with the parameters of model.toml."""
+
+    def predict(self, inputs: Arrays) -> Arrays:
+        """As `Runtime.predict`."""
+
+
+class PythonRuntime:
+    """A constructed and warmed-up Model."""
+
+    def __init__(self, model: Model, module_name: str) -> None:
+        self._model = model
+        self._module_name = module_name
+
+    def predict(self, inputs: Arrays) -> Arrays:
+        """As `Runtime.predict`."""
+        return self._model.predict(inputs)
+
+    def close(self) -> None:
+        """As `Runtime.close`."""
+        try:
+            _call_if_there(self._model, "close")
+        finally:
+            sys.modules.pop(self._module_name, None)
+
+
+def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
+    """Import model.py, construct its Model and warm it up.
+
+    Raises ConfigurationError with the file and the reason, whatever went wrong in it.
+    """
+    file = model.folder / FILE
+    # A colon keeps this name from ever meeting one that an import statement can reach.
+    name = f"model:{model.name}:{model.version}"
+    try:
+        loaded = _construct(_import(name, file), model.folder, parameters)
+        _call_if_there(loaded, "warmup")
+    except ConfigurationError as error:
+        raise _refusal(name, file, error.message) from error
+    except (Exception, SystemExit) as error:
+        raise _refusal(name, file, f"{type(error).__name__}: {error}") from error
+    return PythonRuntime(loaded, name)
+
+
+def _import(name: str, file: Path) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, file)
+    if specification is None or specification.loader is None:
+        raise ConfigurationError("is not Python source.")
+    module = importlib.util.module_from_spec(specification)
+    # dataclasses and pickle look a class's module up by name.
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+def _construct(module: ModuleType, folder: Path, parameters: Mapping[str, Parameter]) -> Model:
+    model: Model = module.Model(folder, parameters)
+    if not callable(getattr(model, "predict", None)):
+        raise ConfigurationError("class Model has no method predict.")
+    return model
+
+
+def _refusal(name: str, file: Path, reason: str) -> ConfigurationError:
+    sys.modules.pop(name, None)
+    return ConfigurationError(f"Model file {file} cannot be loaded: {reason}")
+
+
+def _call_if_there(model: Model, method: str) -> None:
+    function = getattr(model, method, None)
+    if function is not None:
+        function()
