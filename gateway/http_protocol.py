@@ -1,0 +1,200 @@
+"""uvicorn's HTTP/1.1 protocol with the limits and checks that a server facing people needs.
+
+A connection reads requests until something ends its input: a refusal, a response that says `Connection: close`, or too
+many requests in a row without waiting for an answer. Nothing that arrives after that is ever parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from gateway.http_connection import Border, GuardedConnection, Phase
+from gateway.http_exchange import Exchange
+from gateway.http_head import NEVER_TRAILERS, Target, check_fields, check_line, has_body, read_target, replace_host
+from gateway.http_refusal import Refusal, Refused
+from inference_core.settings import Gateway
+
+MAX_PIPELINED = 16
+FIELD_OVERHEAD = 4  # the colon, the space and the line end of a header line
+MALFORMED = Refusal(400, "Send a well-formed HTTP/1.1 request with one valid length.")
+LONG_TARGET = Refusal(414, "Send a shorter request target; put long input into the body.")
+LARGE_HEADER = Refusal(431, "Send fewer and shorter header fields.")
+MANY_CHUNKS = Refusal(413, "Send the body in fewer and larger chunks.")
+BAD_TRAILER = Refusal(400, "Send framing, routing and credentials in the header section, not in trailers.")
+UPGRADE_WITH_BODY = Refusal(400, "Send a request with a body without an Upgrade header; no upgrade is offered here.")
+
+
+class EndOfInput(Exception):
+    """Nothing more is read from this connection; the response under way is its last."""
+
+
+class GatewayProtocol(GuardedConnection):
+    """Reads requests from one connection. `guarded_protocol` makes the class that uvicorn instantiates."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.heard = False
+        self.unreported_bytes = 0
+        self.head_bytes = 0
+        self.head_fields = 0
+        self.chunks = 0
+
+    # Bytes
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived, unless the input of this connection has ended."""
+        if self.discarding:
+            self.discard(data)
+            return
+        self._unset_keepalive_if_required()
+        self.heard = False
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self._stop_parsing(error.__context__)
+        else:
+            self._check_progress(len(data))
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:  # no upgrade is offered: what follows is the next request
+                data = data[upgrade.args[0] :]
+            else:
+                return
+
+    def _stop_parsing(self, reason: BaseException | None) -> None:
+        if isinstance(reason, EndOfInput):
+            self.discarding = True
+        else:
+            self.refuse(reason.refusal if isinstance(reason, Refused) else MALFORMED)
+
+    def _check_progress(self, size: int) -> None:
+        # The parser keeps an unfinished line to itself, so its size is only known from what was fed without an event.
+        self.unreported_bytes = 0 if self.heard else self.unreported_bytes + size
+        if self.unreported_bytes + self.head_bytes > self.limits.max_header_bytes:
+            self.refuse(LARGE_HEADER)
+        elif self.head_timer is None and (self.phase is Phase.HEAD or not (self.heard or self.phase is Phase.BODY)):
+            self.arm_head_timer()
+
+    # Events of the parser
+
+    def on_message_begin(self) -> None:
+        """Start a request, unless the one before was the last of this connection."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self.cycle.keep_alive = False
+        if self.running is not None and not self.cycle.keep_alive:
+            raise EndOfInput
+        super().on_message_begin()
+        self.heard = True
+        self.phase = Phase.HEAD
+        self.head_bytes = self.head_fields = self.chunks = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the target, up to its limit."""
+        self.heard = True
+        self.url += url
+        if len(self.url) > self.limits.max_target_bytes:
+            raise Refused(LONG_TARGET)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a field and keep it, unless it is a trailer or its name could pass for another's."""
+        self.heard = True
+        self.head_fields += 1
+        self.head_bytes += len(name) + len(value) + FIELD_OVERHEAD
+        if self.head_fields > self.limits.max_headers or self.head_bytes > self.limits.max_header_bytes:
+            raise Refused(LARGE_HEADER)
+        name = name.lower()
+        if self.phase is Phase.BODY:
+            if name in NEVER_TRAILERS:
+                raise Refused(BAD_TRAILER)
+        elif b"_" not in name:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Check the header section and hand the request to the application."""
+        self.heard = True
+        self.disarm_head_timer()
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        check_line(version, method)
+        target = read_target(self.url)
+        check_fields(version, self.headers, target.authority, self.border.allowed_hosts)
+        if self.parser.should_upgrade() and has_body(self.headers):
+            raise Refused(UPGRADE_WITH_BODY)
+        if target.authority:
+            replace_host(self.headers, target.authority)
+        self._describe(version, method, target)
+        self.phase = Phase.BODY
+        self._enqueue(self._exchange(version))
+
+    def _describe(self, version: str, method: bytes, target: Target) -> None:
+        self.scope["http_version"] = version
+        self.scope["method"] = method.decode("ascii")
+        self.scope["path"] = self.root_path + target.path
+        self.scope["raw_path"] = self.root_path.encode("ascii") + target.raw_path
+        self.scope["query_string"] = target.query
+
+    def _exchange(self, version: str) -> Exchange:
+        return Exchange(
+            scope=self.scope,
+            transport=self.line,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=version == "1.1" and any(name == b"expect" for name, _ in self.headers),
+            keep_alive=version == "1.1" and not self.border.draining and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+
+    def _enqueue(self, exchange: Exchange) -> None:
+        self.cycle = exchange
+        if self.is_answering():
+            self.flow.hold_reading()
+            self.pipeline.appendleft((exchange, self.app))
+        else:
+            self.start(exchange)
+
+    def on_chunk_header(self) -> None:
+        """Count a chunk; thousands of tiny ones cost time out of all proportion to their bytes."""
+        self.heard = True
+        self.chunks += 1
+        if self.chunks > self.limits.max_chunks:
+            raise Refused(MANY_CHUNKS)
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body until the application asks for it."""
+        self.heard = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that the request is whole."""
+        self.heard = True
+        self.phase = Phase.IDLE
+        super().on_message_complete()
+
+
+def guarded_protocol(limits: Gateway) -> type[GatewayProtocol]:
+    """Return the protocol class for one process, to be given to uvicorn as `http`.
+
+    All its connections share one Border; set `border.draining` when the process begins to leave.
+    """
+
+    class Protocol(GatewayProtocol):
+        border = Border(limits)
+
+    return Protocol
