@@ -39,4 +39,5 @@ class Supervisor:
             capture_output=True,
             text=True,
             check=False,
+            umask=0o077,  # supervisord opens its own log before it applies its umask
         )

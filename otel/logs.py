@@ -45,17 +45,17 @@ def render(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 class OncePerInterval(logging.Filter):
-    """Let a logger repeat the same message template at most once in an interval of seconds."""
+    """Let each place in the code log at most once in an interval of seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds = seconds
-        self._seen: dict[str, float] = {}
+        self._seen: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record may pass."""
         now = time.monotonic()
-        key = str(record.msg)
+        key = (record.pathname, record.lineno)
         if now - self._seen.get(key, -self._seconds) < self._seconds:
             return False
         self._seen[key] = now

@@ -1,0 +1,159 @@
+"""The whole system as a user starts it, on free ports and in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from inference_core.settings import CHECKOUT
+from tests.waiting import wait_for
+
+JAEGER_PORTS = ("UI", "QUERY_GRPC", "OTLP_GRPC", "OTLP_HTTP", "HEALTH")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return that many free TCP ports in a row."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            start: int = first.getsockname()[1]
+        if start + count < 65536 and all(_is_free(port) for port in range(start, start + count)):
+            return list(range(start, start + count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What curl got."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+class System:
+    """A running InferenceHub; `start` returns when it answers, `stop` leaves no process behind."""
+
+    def __init__(self, folder: Path, **settings: Mapping[str, Any]) -> None:
+        ports = free_ports(3 + len(JAEGER_PORTS))
+        self.http_port, self.grpc_port, self.jaeger_ports = (
+            ports[0],
+            ports[1],
+            dict(zip(JAEGER_PORTS, ports[3:], strict=True)),
+        )
+        self.run_folder = folder / "run"
+        self.url = f"http://127.0.0.1:{self.http_port}"
+        self._file = folder / "settings.toml"
+        self._file.write_text(_toml(self._settings(settings)))
+        self.environment = {
+            **os.environ,
+            "INFERENCEHUB_SETTINGS": str(self._file),
+            **{f"JAEGER_{name}_PORT": str(port) for name, port in self.jaeger_ports.items()},
+        }
+
+    def _settings(self, extra: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        endpoint = f"http://127.0.0.1:{self.jaeger_ports['OTLP_GRPC']}"
+        base: dict[str, dict[str, Any]] = {
+            "gateway": {"port": self.http_port},
+            "inference": {"port": self.grpc_port, "mock_latency": 0.05},
+            "telemetry": {"otlp_endpoint": endpoint},
+            "layout": {"run_folder": str(self.run_folder)},
+        }
+        return {section: {**values, **extra.get(section, {})} for section, values in base.items()}
+
+    def start(self) -> str:
+        """Start everything and return what `up` printed."""
+        done = self.deploy("up")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def stop(self) -> None:
+        """Stop everything; whatever is left after that is killed by pid."""
+        done = self.deploy("down")
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        assert done.returncode == 0, done.stderr
+
+    def deploy(self, verb: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m deploy VERB` for this system."""
+        return self.run(sys.executable, "-m", "deploy", verb)
+
+    def control(self, *arguments: str) -> str:
+        """Run supervisorctl for this system and return what it printed."""
+        program = Path(sys.executable).parent / "supervisorctl"
+        return self.run(str(program), "-s", f"unix://{self.run_folder}/supervisor.sock", *arguments).stdout
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout, in this system's environment."""
+        return subprocess.run(
+            command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, timeout=100, check=False
+        )
+
+    def curl(self, path: str, body: str | None = None, *options: str) -> Answer:
+        """Ask the gateway with the real curl, JSON in and out."""
+        data = () if body is None else ("-H", "Content-Type: application/json", "--data-binary", body)
+        write = ("-w", '\n{"status": %{http_code}, "headers": %{header_json}}')
+        done = self.run("curl", "-sS", *write, *data, *options, f"{self.url}{path}")
+        assert done.returncode == 0, done.stderr
+        text, _, report = done.stdout.rpartition('\n{"status"')
+        parsed = json.loads('{"status"' + report)
+        headers = {name: values[0] for name, values in parsed["headers"].items()}
+        return Answer(parsed["status"], headers, json.loads(text))
+
+    def processes(self) -> list[int]:
+        """Return the pids of every process that was started for these settings."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("INFERENCEHUB_SETTINGS") == str(self._file):
+                    found.append(process.pid)
+            except psutil.Error:
+                continue
+        return found
+
+    def pids(self, group: str) -> list[int]:
+        """Return the pids that supervisord has for a group."""
+        lines = self.control("status", f"{group}:*").splitlines()
+        return [int(line.split("pid ", 1)[1].split(",", 1)[0]) for line in lines if "pid " in line]
+
+    def log_lines(self, program: str) -> list[dict[str, Any]]:
+        """Return every log line of a program's members as parsed JSON."""
+        files = sorted((self.run_folder / "logs").glob(f"{program}-*.log"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    def log_line(self, program: str, event: str, **fields: Any) -> dict[str, Any]:
+        """Return the one log line that has these fields, waiting for it."""
+
+        def find() -> list[dict[str, Any]]:
+            wanted = {"event": event, **fields}
+            return [line for line in self.log_lines(program) if wanted.items() <= line.items()]
+
+        return wait_for(find, f"a line {event} {fields} of {program}")[0]
+
+    def wait_until_ready(self) -> None:
+        """Wait until every worker answers for every model."""
+        wait_for(lambda: httpx.get(f"{self.url}/ready").json()["reasons"] == [], "every worker ready")
+
+
+def _toml(document: Mapping[str, Mapping[str, Any]]) -> str:
+    return "".join(_section(name, values) for name, values in document.items())
+
+
+def _section(name: str, values: Mapping[str, Any]) -> str:
+    # JSON's strings, numbers, booleans and arrays are TOML's too.
+    lines: Iterable[str] = (f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    return f"[{name}]\n{''.join(lines)}"

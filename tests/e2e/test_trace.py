@@ -1,0 +1,96 @@
+"""One request is one trace in the real Jaeger, across the hop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.e2e.system import System
+from tests.tools import tool
+from tests.waiting import wait_for
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+CALLER = "00f067aa0ba902b7"
+
+
+def spans_of(system: System, trace: str, count: int) -> list[dict[str, Any]]:
+    """Return a trace's spans from Jaeger's query API, waiting until all are there."""
+
+    def find() -> list[dict[str, Any]]:
+        found = httpx.get(f"http://127.0.0.1:{system.jaeger_ports['UI']}/api/v3/traces/{trace}")
+        if found.status_code != httpx.codes.OK:
+            return []
+        resources = found.json()["result"]["resourceSpans"]
+        spans = [_flat(resource, span) for resource in resources for span in resource["scopeSpans"][0]["spans"]]
+        return spans if len(spans) >= count else []
+
+    return wait_for(find, f"trace {trace} with {count} spans in Jaeger", 30)
+
+
+def _flat(resource: dict[str, Any], span: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "service": _attributes(resource["resource"])["service.name"],
+        "instance": _attributes(resource["resource"])["service.instance.id"],
+        "name": span["name"],
+        "id": span["spanId"],
+        "parent": span.get("parentSpanId", ""),
+        **_attributes(span),
+    }
+
+
+def _attributes(owner: dict[str, Any]) -> dict[str, Any]:
+    return {item["key"]: next(iter(item["value"].values())) for item in owner["attributes"]}
+
+
+def jaeger_answers(system: System) -> bool:
+    """Tell whether Jaeger says that it is ready."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{system.jaeger_ports['HEALTH']}/status").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_the_trace_has_four_spans_of_two_services(system: System) -> None:
+    """Caller, HTTP server, RPC client, RPC server, compute: each is the next one's parent."""
+    tool("jaeger")
+    system.control("start", "jaeger")
+    wait_for(lambda: jaeger_answers(system), "Jaeger ready", 30)
+    answer = system.curl("/predict", '{"prompt": "fine"}', "-H", f"traceparent: 00-{TRACE}-{CALLER}-01")
+    assert (answer.status, answer.headers["x-trace-id"]) == (200, TRACE)
+    spans = {(span["service"], span["name"]): span for span in spans_of(system, TRACE, 4)}
+    call = "inference.GRPCInferenceService/ModelInfer"
+    path = [
+        ("gateway", "POST /predict"),
+        ("gateway", call),
+        ("inference-worker", call),
+        ("inference-worker", "compute"),
+    ]
+    assert set(spans) == set(path)
+    assert [spans[step]["parent"] for step in path] == [CALLER, *(spans[step]["id"] for step in path[:3])]
+    assert spans[path[0]]["http.response.status_code"] == "200"
+    assert spans[path[2]]["rpc.response.status_code"] == "OK"
+    assert spans[path[3]]["app.model.name"] == "sentiment"
+    assert spans[path[0]]["instance"] != spans[path[2]]["instance"]
+    assert system.log_line("gateway", "request", trace_id=TRACE)["span_id"] == spans[path[0]]["id"]
+    assert system.log_line("inference", "call", trace_id=TRACE)["span_id"] == spans[path[2]]["id"]
+
+
+def test_jaeger_listens_on_loopback_only(system: System) -> None:
+    """Nothing of Jaeger can be reached from another machine."""
+    listeners = [
+        connection.laddr.ip
+        for pid in system.processes()
+        if psutil.Process(pid).name() == "jaeger"
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listeners) >= 5
+    assert set(listeners) == {"127.0.0.1"}
+
+
+def test_stopping_jaeger_costs_no_request(system: System) -> None:
+    """With nobody at the OTLP endpoint predictions go on."""
+    system.control("stop", "jaeger")
+    assert [system.curl("/predict", '{"prompt": "fine"}').status for _ in range(5)] == [200] * 5
