@@ -20,6 +20,7 @@ from inference_core.settings import Gateway
 
 LINGER_SECONDS = 1.0
 FULL = Refusal(503, "The server has as many connections as it takes; try again in a second.", ((b"retry-after", b"1"),))
+SILENT_BODY = Refusal(408, "Send the body right after the header section.")
 SLOW_HEADER = Refusal(408, "Send the whole header section without pausing.")
 
 
@@ -131,7 +132,10 @@ class GuardedConnection(HttpToolsProtocol):
     # Deadlines
 
     def arm_head_timer(self) -> None:
-        """Start the time in which a header section must be complete."""
+        """Start the time in which a header section must be complete, or the first byte of its body arrive.
+
+        The application cannot watch the latter: Falcon calls no code of ours before the first piece of the body.
+        """
         limits = self.limits
         seconds = min(limits.header_deadline, limits.keep_alive) if self.border.draining else limits.header_deadline
         self.head_timer = self.loop.call_later(seconds, self._head_expired)
@@ -146,6 +150,9 @@ class GuardedConnection(HttpToolsProtocol):
         self.head_timer = None
         if self.phase is Phase.HEAD:
             self.refuse(SLOW_HEADER)
+        elif self.phase is Phase.BODY:
+            if not self.cycle.response_started:
+                self.refuse(SILENT_BODY)
         elif not self.is_answering():
             self._hang_up()
 
@@ -207,7 +214,8 @@ class GuardedConnection(HttpToolsProtocol):
     def _answer(self, refusal: Refusal) -> None:
         reply = answer(refusal, self.server_state.default_headers)
         log_refusal(refusal, reply, self.client)
-        self.transport.write(reply.head + reply.body)
+        answers_head = self.phase is not Phase.IDLE and self.parser.get_method() == b"HEAD"
+        self.transport.write(reply.head if answers_head else reply.head + reply.body)
         self._linger()
 
     # The end

@@ -33,6 +33,7 @@ REFUSED_METHOD = Refusal(405, "CONNECT and TRACE are not served; use GET, HEAD, 
 BAD_HOST = Refusal(400, "Send exactly one Host header that holds a host name and, if need be, a port.")
 FOREIGN_HOST = Refusal(421, "This server does not answer for that host; use a name listed in gateway.allowed_hosts.")
 UNKNOWN_EXPECTATION = Refusal(417, "Send no Expect header, or Expect: 100-continue.")
+LARGE_BODY = Refusal(413, "Send a smaller body; gateway.max_body_bytes is the limit.")
 OLD_CHUNKED = Refusal(400, "Send an HTTP/1.0 body with Content-Length, or use HTTP/1.1.")
 BAD_TARGET = Refusal(400, "Send a request target that is a path or an http:// URL.")
 OTHER_SCHEME = Refusal(421, "This connection serves http:// URLs only.")
@@ -121,6 +122,13 @@ def _decode(raw_path: bytes) -> str:
     if CONTROL.search(path) or ("/." in path and {".", ".."} & set(path.split("/"))):
         raise Refused(BAD_PATH)
     return path
+
+
+def check_length(fields: list[Field], limit: int) -> None:
+    """Refuse a declared length above `limit` bytes with 413, while nothing of the body has been asked for."""
+    for name, value in fields:
+        if name == b"content-length" and int(value) > limit:
+            raise Refused(LARGE_BODY)
 
 
 def replace_host(fields: list[Field], authority: bytes) -> None:

@@ -15,7 +15,16 @@ from uvicorn.server import ServerState
 
 from gateway.http_connection import Border, GuardedConnection, Phase
 from gateway.http_exchange import Exchange
-from gateway.http_head import NEVER_TRAILERS, Target, check_fields, check_line, has_body, read_target, replace_host
+from gateway.http_head import (
+    NEVER_TRAILERS,
+    Target,
+    check_fields,
+    check_length,
+    check_line,
+    has_body,
+    read_target,
+    replace_host,
+)
 from gateway.http_refusal import Refusal, Refused
 from inference_core.settings import Gateway
 
@@ -49,6 +58,7 @@ class GatewayProtocol(GuardedConnection):
         self.head_bytes = 0
         self.head_fields = 0
         self.chunks = 0
+        self.body_begun = False
 
     # Bytes
 
@@ -86,8 +96,13 @@ class GatewayProtocol(GuardedConnection):
         self.unreported_bytes = 0 if self.heard else self.unreported_bytes + size
         if self.unreported_bytes + self.head_bytes > self.limits.max_header_bytes:
             self.refuse(LARGE_HEADER)
-        elif self.head_timer is None and (self.phase is Phase.HEAD or not (self.heard or self.phase is Phase.BODY)):
+        elif self.head_timer is None and self._awaits_bytes():
             self.arm_head_timer()
+
+    def _awaits_bytes(self) -> bool:
+        if self.phase is Phase.BODY:
+            return not self.body_begun
+        return self.phase is Phase.HEAD or not self.heard
 
     # Events of the parser
 
@@ -101,6 +116,7 @@ class GatewayProtocol(GuardedConnection):
         self.heard = True
         self.phase = Phase.HEAD
         self.head_bytes = self.head_fields = self.chunks = 0
+        self.body_begun = False
 
     def on_url(self, url: bytes) -> None:
         """Collect the target, up to its limit."""
@@ -131,6 +147,7 @@ class GatewayProtocol(GuardedConnection):
         check_line(version, method)
         target = read_target(self.url)
         check_fields(version, self.headers, target.authority, self.border.allowed_hosts)
+        check_length(self.headers, self.limits.max_body_bytes)
         if self.parser.should_upgrade() and has_body(self.headers):
             raise Refused(UPGRADE_WITH_BODY)
         if target.authority:
@@ -179,12 +196,16 @@ class GatewayProtocol(GuardedConnection):
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body until the application asks for it."""
         self.heard = True
+        if not self.body_begun:
+            self.body_begun = True
+            self.disarm_head_timer()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
         self.heard = True
         self.phase = Phase.IDLE
+        self.disarm_head_timer()
         super().on_message_complete()
 
 

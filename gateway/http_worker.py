@@ -34,6 +34,13 @@ def drain_seconds(graceful_timeout: int) -> int:
     return max(graceful_timeout - 1, 1)
 
 
+def _report_errors() -> None:
+    # uvicorn_worker copies gunicorn's handlers and stops propagation; without handlers, errors would vanish.
+    errors = logging.getLogger("uvicorn.error")
+    errors.propagate = not errors.handlers
+    errors.setLevel(logging.WARNING)
+
+
 class GatewayServer(Server):
     """uvicorn's server, which tells connections that are still to come in that it is leaving."""
 
@@ -57,6 +64,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # the package ships n
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        _report_errors()
         limits = load().gateway
         protocol = guarded_protocol(limits)
         self.config = Config(
@@ -96,6 +104,6 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # the package ships n
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, self.handle_stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self.server.leave_now)
-        await self.server.serve(sockets=self.sockets)
+        await self.server.serve(sockets=[listener.sock for listener in self.sockets])
         if not self.server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
