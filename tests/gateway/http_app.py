@@ -16,8 +16,9 @@ class Greeting:
     """Answers GET with what the application saw of the request."""
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Return the path and the headers as JSON."""
-        resp.media = {"path": req.path, "host": req.host, "headers": dict(req.headers)}
+        """Return what identifies the request, as JSON."""
+        resp.media = {"path": req.path, "host": req.host, "scheme": req.scheme, "client": req.remote_addr}
+        resp.media["headers"] = dict(req.headers)
 
 
 class Echo:
