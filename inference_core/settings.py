@@ -10,7 +10,7 @@ import ipaddress
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,8 +22,12 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 DEFAULT_FILE = CHECKOUT / "deploy" / "settings.toml"
 SOCKET_PATH_LIMIT = 107  # sun_path in unix(7) holds 108 bytes with its closing NUL
 
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Seconds = Annotated[float, Meta(gt=0)]
+LAST_PORT = 65535
+DAY = 86_400.0  # bounds every time: infinity is a number in TOML, and no timer takes it
+
+Port = Annotated[int, Meta(ge=1, le=LAST_PORT)]
+Seconds = Annotated[float, Meta(gt=0, le=DAY)]
+Pause = Annotated[float, Meta(ge=0, le=DAY)]
 Count = Annotated[int, Meta(ge=1)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 
@@ -62,11 +66,11 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Port = 50051
     repository: str = "model_service/models"
-    max_message_bytes: Count = 64 * 1024 * 1024
+    max_message_bytes: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 64 * 1024 * 1024
     default_deadline: Seconds = 30.0
-    drain_pause: Annotated[float, Meta(ge=0)] = 0.4
+    drain_pause: Pause = 0.4
     drain_grace: Seconds = 5.0
-    mock_latency: Annotated[float, Meta(ge=0)] = 0.5
+    mock_latency: Pause = 0.5
 
 
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,7 +80,7 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sample_ratio: Ratio = 1.0
     trust_sampled_flag: bool = True
     export_timeout: Seconds = 2.0
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
 
 
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,6 +135,11 @@ def _check(settings: Settings) -> None:
     if not settings.layout.allow_remote:
         _check_loopback("gateway.host", settings.gateway.host)
         _check_loopback("inference.host", settings.inference.host)
+    if settings.inference.port + settings.inference.workers - 1 > LAST_PORT:
+        raise ConfigurationError(
+            f"inference.port is {settings.inference.port}, which leaves no port for the last of "
+            f"{settings.inference.workers} workers."
+        )
     longest = str(settings.worker_socket(settings.inference.workers - 1))
     if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
         raise ConfigurationError(

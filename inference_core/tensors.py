@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from inference_core.errors import InvalidInput
+from inference_core.errors import InvalidInput, ModelFailed
 from inference_pb import open_inference_pb2 as wire
 
 _CODES = {
@@ -49,6 +49,10 @@ CONTENTS: Mapping[str, str] = {
     "BYTES": "bytes_contents",
 }
 MAX_DIMENSIONS = 32
+MAX_ELEMENTS = 2**48
+"""Also with sizes of 0 left out of the product: numpy cannot hold a shape such as [0, 2**62], though it is empty."""
+QUOTED_LETTERS = 64
+WIRE_INTEGER_BYTES = 4
 LENGTH = struct.Struct("<I")
 
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
@@ -57,10 +61,13 @@ Tensor = wire.ModelInferRequest.InferInputTensor | wire.ModelInferResponse.Infer
 
 
 def datatype_of(array: Array) -> str:
-    """Return the protocol's name for an array's dtype; raises InvalidInput where there is none."""
+    """Return the protocol's name for an array's dtype.
+
+    Raises ModelFailed where there is none: what a client sends always has one, what a model returns need not.
+    """
     name = DATATYPES.get(array.dtype.newbyteorder("<"))
     if name is None:
-        raise InvalidInput(f"Values of numpy type {array.dtype} have no datatype in the Open Inference Protocol.")
+        raise ModelFailed(f"Values of numpy type {array.dtype} have no datatype in the Open Inference Protocol.")
     return name
 
 
@@ -75,7 +82,7 @@ def read_tensors(tensors: Sequence[Tensor], raw: Sequence[bytes]) -> Arrays:
     arrays: Arrays = {}
     for index, tensor in enumerate(tensors):
         if tensor.name in arrays:
-            raise InvalidInput(f"Tensor {tensor.name!r} is given twice.")
+            raise InvalidInput(f"Tensor {_quoted(tensor.name)} is given twice.")
         arrays[tensor.name] = _read(tensor, raw[index] if raw else None)
     return arrays
 
@@ -112,8 +119,11 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Arr
         return _object_array(list(_elements(name, data, count)), shape)
     if len(data) != count * dtype.itemsize:
         raise InvalidInput(
-            f"Tensor {name!r}: shape {list(shape)} of {datatype} needs {count * dtype.itemsize} bytes, got {len(data)}."
+            f"Tensor {_quoted(name)}: shape {list(shape)} of {datatype} needs {count * dtype.itemsize} bytes, "
+            f"got {len(data)}."
         )
+    if datatype == "BOOL" and data.strip(b"\0\1"):
+        raise InvalidInput(f"Tensor {_quoted(name)}: a BOOL is a byte 0 or 1.")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
@@ -122,16 +132,22 @@ def _read(tensor: Tensor, raw: bytes | None) -> Array:
     if raw is None:
         return _read_typed(tensor, shape)
     if tensor.HasField("contents"):
-        raise InvalidInput(f"Tensor {tensor.name!r} has typed contents beside raw contents; send one of the two.")
+        raise InvalidInput(
+            f"Tensor {_quoted(tensor.name)} has typed contents beside raw contents; send one of the two."
+        )
     return from_raw(tensor.name, tensor.datatype, shape, raw)
 
 
 def _element_count(name: str, datatype: str, shape: Sequence[int]) -> tuple[np.dtype[Any], int]:
     dtype = DTYPES.get(datatype)
     if dtype is None:
-        raise InvalidInput(f"Tensor {name!r}: datatype {datatype!r} is not one of {', '.join(DTYPES)}.")
+        raise InvalidInput(f"Tensor {_quoted(name)}: datatype {_quoted(datatype)} is not one of {', '.join(DTYPES)}.")
     if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
-        raise InvalidInput(f"Tensor {name!r}: a shape has at most {MAX_DIMENSIONS} dimensions, none of them negative.")
+        raise InvalidInput(
+            f"Tensor {_quoted(name)}: a shape has at most {MAX_DIMENSIONS} dimensions, none of them negative."
+        )
+    if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
+        raise InvalidInput(f"Tensor {_quoted(name)}: the sizes in its shape multiply to more than {MAX_ELEMENTS}.")
     return dtype, math.prod(shape)
 
 
@@ -140,13 +156,13 @@ def _elements(name: str, data: bytes, count: int) -> Iterator[bytes]:
     for _ in range(count):
         start = position + LENGTH.size
         if start > len(data):
-            raise InvalidInput(f"Tensor {name!r}: the BYTES data ends before its {count} elements do.")
+            raise InvalidInput(f"Tensor {_quoted(name)}: the BYTES data ends before its {count} elements do.")
         position = start + LENGTH.unpack_from(data, position)[0]
         if position > len(data):
-            raise InvalidInput(f"Tensor {name!r}: a BYTES element is longer than the data that is left.")
+            raise InvalidInput(f"Tensor {_quoted(name)}: a BYTES element is longer than the data that is left.")
         yield data[start:position]
     if position != len(data):
-        raise InvalidInput(f"Tensor {name!r}: {len(data) - position} bytes follow the last of {count} elements.")
+        raise InvalidInput(f"Tensor {_quoted(name)}: {len(data) - position} bytes follow the last of {count} elements.")
 
 
 def _object_array(elements: list[bytes], shape: Sequence[int]) -> Array:
@@ -160,16 +176,24 @@ def _read_typed(tensor: Tensor, shape: tuple[int, ...]) -> Array:
     dtype, count = _element_count(name, datatype, shape)
     field = CONTENTS.get(datatype)
     if field is None:
-        raise InvalidInput(f"Tensor {name!r}: {datatype} travels as raw contents only.")
+        raise InvalidInput(f"Tensor {_quoted(name)}: {datatype} travels as raw contents only.")
     values = getattr(tensor.contents, field)
     if len(values) != count:
-        raise InvalidInput(f"Tensor {name!r}: shape {list(shape)} needs {count} values in {field}, got {len(values)}.")
+        raise InvalidInput(
+            f"Tensor {_quoted(name)}: shape {list(shape)} needs {count} values in {field}, got {len(values)}."
+        )
     if datatype == "BYTES":
         return _object_array(list(values), shape)
     try:
-        return np.array(values, dtype).reshape(shape)
+        # As a buffer of wider integers the field would be cut to a narrow type unnoticed; Python integers overflow.
+        return np.array(list(values) if dtype.itemsize < WIRE_INTEGER_BYTES else values, dtype).reshape(shape)
     except OverflowError as error:
-        raise InvalidInput(f"Tensor {name!r}: a value does not fit into {datatype}.") from error
+        raise InvalidInput(f"Tensor {_quoted(name)}: a value does not fit into {datatype}.") from error
+
+
+def _quoted(text: str) -> str:
+    # The client's own words, short: a status message that outgrows HTTP/2's header limit never arrives.
+    return repr(text[:QUOTED_LETTERS])
 
 
 def _write_typed(contents: wire.InferTensorContents, datatype: str, array: Array) -> None:

@@ -1,0 +1,1 @@
+"""What every program shares keeps its promises by itself."""
