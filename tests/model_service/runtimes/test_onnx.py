@@ -1,0 +1,155 @@
+"""Graphs run by ONNX Runtime, and their agreement with model.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from inference_core.errors import ConfigurationError, InvalidInput
+from model_service.repository import ModelOnDisk, discover, load
+from model_service.runtimes import onnx as onnx_runtime
+from tests.model_service.repository_tree import add_model
+
+SUM_TOML = """
+runtime = "onnx"
+inputs = [{name = "left", datatype = "FP32", shape = [-1, 2]}, {name = "right", datatype = "FP32", shape = [-1, 2]}]
+outputs = [{name = "sum", datatype = "FP32", shape = [-1, 2]}]
+"""
+TEXT_TOML = """
+runtime = "onnx"
+inputs = [{name = "text", datatype = "BYTES", shape = [-1]}]
+outputs = [{name = "same", datatype = "BYTES", shape = [-1]}]
+"""
+
+
+def value(name: str, shape: list[str | int], kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    """Describe one input or output of a graph."""
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def write(
+    root: Path,
+    toml: str,
+    node: onnx.NodeProto,
+    inputs: list[onnx.ValueInfoProto],
+    output: onnx.ValueInfoProto,
+) -> ModelOnDisk:
+    """Write a repository whose one model is a graph of one node."""
+    folder = add_model(root, "model", toml)
+    graph = helper.make_graph([node], "test", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "1" / "model.onnx")
+    return discover(root)[0]
+
+
+def sum_model(root: Path, toml: str = SUM_TOML) -> ModelOnDisk:
+    """Write a model that adds FP32 [n, 2] left and right."""
+    node = helper.make_node("Add", ["left", "right"], ["sum"])
+    return write(root, toml, node, [value("left", ["n", 2]), value("right", ["n", 2])], value("sum", ["n", 2]))
+
+
+def text_model(root: Path) -> ModelOnDisk:
+    """Write a model that returns its strings."""
+    node = helper.make_node("Identity", ["text"], ["same"])
+    string = TensorProto.STRING
+    return write(root, TEXT_TOML, node, [value("text", ["n"], string)], value("same", ["n"], string))
+
+
+def texts(*elements: bytes) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+    """Return a BYTES tensor of one dimension."""
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    return array
+
+
+def test_a_graph_is_run(tmp_path: Path) -> None:
+    """Arrays go in and come out by name, read-only ones of the wire's byte order too."""
+    left = np.frombuffer(np.arange(6, dtype="<f4").tobytes(), "<f4").reshape(3, 2)
+    runtime = load(sum_model(tmp_path))
+    outputs = runtime.predict({"right": np.ones((3, 2), np.float32), "left": left})
+    assert outputs.keys() == {"sum"}
+    np.testing.assert_array_equal(outputs["sum"], left + 1)
+    runtime.close()
+
+
+@pytest.mark.parametrize("elements", [("Grüße".encode(), b"", b"a\x00b"), ()])
+def test_strings_are_bytes_on_our_side(tmp_path: Path, elements: tuple[bytes, ...]) -> None:
+    """BYTES go through ONNX strings and come back as object arrays of bytes, none of them lost."""
+    same = load(text_model(tmp_path)).predict({"text": texts(*elements)})["same"]
+    assert same.dtype == object
+    assert same.tolist() == list(elements)
+
+
+def test_bytes_that_are_no_text_are_invalid_input(tmp_path: Path) -> None:
+    """ONNX strings are UTF-8; other bytes are the client's error and name the input."""
+    with pytest.raises(InvalidInput, match="Input text holds bytes that are not UTF-8"):
+        load(text_model(tmp_path)).predict({"text": texts(b"\xff")})
+
+
+def test_one_thread_unless_parameters_say_otherwise(tmp_path: Path) -> None:
+    """A session computes on one thread, and on more only where model.toml asks for them."""
+    file = sum_model(tmp_path).file
+    default = onnx_runtime._options(file, {})
+    assert (default.intra_op_num_threads, default.inter_op_num_threads) == (1, 1)
+    chosen = onnx_runtime._options(file, {"intra_op_threads": 2})
+    assert (chosen.intra_op_num_threads, chosen.inter_op_num_threads) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ("intra_op_threads = 0", "parameters.intra_op_threads must be a whole number from 1"),
+        ("inter_op_threads = true", "parameters.inter_op_threads must be a whole number from 1"),
+        ("threads = 2", "parameters.threads: there is no such parameter; known here: intra_op_threads"),
+    ],
+)
+def test_bad_parameters_are_refused(tmp_path: Path, parameters: str, reason: str) -> None:
+    """A parameter that the runtime does not know, or cannot use, is refused by name."""
+    model = sum_model(tmp_path, f"{SUM_TOML}\n[parameters]\n{parameters}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(model)
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ('"left", datatype = "FP32"', '"left", datatype = "FP64"', "'left' is declared FP64 [-1, 2]"),
+        ('"sum", datatype = "FP32", shape = [-1, 2]', '"sum", datatype = "FP32", shape = [-1, 3]', "outputs: 'sum'"),
+        ('"sum", datatype = "FP32", shape = [-1, 2]', '"sum", datatype = "FP32", shape = [-1]', "outputs: 'sum'"),
+        ('"left", datatype = "FP32", shape = [-1, 2]', '"left", datatype = "FP32", shape = [-1, -1]', "inputs: 'left'"),
+        ('name = "sum"', 'name = "total"', "outputs: the graph has sum, but no 'total'"),
+        ('name = "left"', 'name = "lefts"', "the graph's input 'left' is not declared"),
+    ],
+)
+def test_the_description_must_agree_with_the_graph(tmp_path: Path, before: str, after: str, reason: str) -> None:
+    """A name, datatype or shape in model.toml that the graph does not have is refused when the model is loaded."""
+    assert before in SUM_TOML
+    model = sum_model(tmp_path, SUM_TOML.replace(before, after))
+    with pytest.raises(ConfigurationError) as caught:
+        load(model)
+    assert str(model.file) in caught.value.message
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a graph"])
+def test_a_file_that_is_no_graph_is_explained(tmp_path: Path, content: bytes | None) -> None:
+    """A missing, empty or broken model.onnx is refused with its path."""
+    model = sum_model(tmp_path)
+    file = model.folder / "model.onnx"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load(model)
+    assert str(file) in caught.value.message
+
+
+def test_running_and_loading_say_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """ONNX Runtime writes nothing below an error to the process's output."""
+    load(sum_model(tmp_path)).predict({"left": np.ones((1, 2), np.float32), "right": np.ones((1, 2), np.float32)})
+    assert capfd.readouterr() == ("", "")
