@@ -22,9 +22,33 @@ VADER = SentimentIntensityAnalyzer()
 WINDOWED = SOURCE.WindowedAnalyzer()
 LABELS = [b"Negative", b"Neutral", b"Positive"]
 PHRASES = st.sampled_from(
-    ["good", "AMAZING", "terrible!", "bad ass", "the film", "a", "😹", ":)"]  # what is judged, and what is not
-    + ["not", "isn't", "no", "nor", "never so", "never this", "without doubt", "least", "at least"]  # negation
-    + ["very", "kind of", "sort of", "but", "the shit", "to die for", "kiss of death", "yeah right"]  # rules, idioms
+    [
+        "good",
+        "AMAZING",
+        "terrible!",
+        "bad ass",
+        "the film",
+        "a",
+        "😹",
+        ":)",
+        "not",
+        "isn't",
+        "no",
+        "nor",
+        "never so",
+        "never this",
+        "without doubt",
+        "least",
+        "at least",
+        "very",
+        "kind of",
+        "sort of",
+        "but",
+        "the shit",
+        "to die for",
+        "kiss of death",
+        "yeah right",
+    ]
 )
 
 
