@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
@@ -115,7 +115,12 @@ def test_any_text_has_an_answer(text: str) -> None:
     assert -1 <= outputs["compound"][0] <= 1
 
 
-@given(phrases=st.lists(PHRASES, max_size=20))
+@given(phrases=st.lists(PHRASES, min_size=1, max_size=20))
+@example(phrases=["the film", "a", "kiss of death"])  # reads two words ahead
+@example(phrases=["the film", "a", "bad ass"])  # reads one word ahead
+@example(phrases=["the film", "never so", "very", "good"])  # reads three words back
+@example(phrases=["the film", "a", "sort of", "good"])
+@example(phrases=["without doubt", "good"])
 def test_scores_are_those_of_the_package(phrases: list[str]) -> None:
     """Showing VADER's rules only the words they judge changes no score."""
     text = " ".join(phrases)
