@@ -47,6 +47,22 @@ class GuardedConnection(HttpToolsProtocol):
     `discarding` means that nothing more is parsed, `lingering` that nothing more is sent either.
     """
 
+    # Beyond thirty attributes CPython 3.11 stops sharing the keys of instance dictionaries, and all access gets slower;
+    # uvicorn uses up nearly all of them.
+    __slots__ = (
+        "close_timer",
+        "discarded_bytes",
+        "discarding",
+        "head_timer",
+        "limits",
+        "line",
+        "lingering",
+        "phase",
+        "running",
+        "waiting_refusal",
+        "write_timer",
+    )
+
     border: Border
     flow: HoldableFlow
     cycle: Exchange

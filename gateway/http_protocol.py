@@ -45,6 +45,8 @@ class EndOfInput(Exception):
 class GatewayProtocol(GuardedConnection):
     """Reads requests from one connection. `guarded_protocol` makes the class that uvicorn instantiates."""
 
+    __slots__ = ("body_begun", "chunks", "head_bytes", "head_fields", "heard", "unreported_bytes")
+
     def __init__(
         self,
         config: Config,
@@ -173,7 +175,7 @@ class GatewayProtocol(GuardedConnection):
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=version == "1.1" and any(name == b"expect" for name, _ in self.headers),
+            expect_100_continue=version == "1.1" and b"expect" in dict(self.headers),
             keep_alive=version == "1.1" and not self.border.draining and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
