@@ -56,7 +56,7 @@ SERVICE_CONFIG = {
     ],
 }
 
-Infer: TypeAlias = Callable[..., "grpc.aio.UnaryUnaryCall[wire.ModelInferRequest, wire.ModelInferResponse]"]
+Infer: TypeAlias = Callable[..., Awaitable[wire.ModelInferResponse]]
 
 
 class Workers:
