@@ -119,7 +119,7 @@ def test_any_text_has_an_answer(text: str) -> None:
 @example(phrases=["the film", "a", "kiss of death"])  # reads two words ahead
 @example(phrases=["the film", "a", "bad ass"])  # reads one word ahead
 @example(phrases=["the film", "never so", "very", "good"])  # reads three words back
-@example(phrases=["the film", "a", "sort of", "good"])
+@example(phrases=["the film", "sort of", "a", "good"])  # reads an idiom three words back
 @example(phrases=["without doubt", "good"])
 def test_scores_are_those_of_the_package(phrases: list[str]) -> None:
     """Showing VADER's rules only the words they judge changes no score."""
