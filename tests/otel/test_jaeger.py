@@ -6,15 +6,13 @@ import json
 import os
 import socket
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil  # type: ignore[import-untyped]  # psutil ships no types
+import psutil
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -24,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import format_trace_id
 
 from tests.tools import tool
+from tests.waiting import wait_for
 
 CONFIGURATION = Path(__file__).parent.parent.parent / "otel" / "jaeger.yaml"
 PORTS = (
@@ -36,7 +35,6 @@ PORTS = (
 SERVICE = "test-of-jaeger"
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
-VISIBLE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +54,6 @@ def free_ports() -> dict[str, int]:
     with ExitStack() as held:
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
         return {name: held_socket.getsockname()[1] for name, held_socket in zip(PORTS, sockets, strict=True)}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Ask until the condition holds; fail with what was waited for once the time is over."""
-    pause = threading.Event()
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        pause.wait(0.02)
 
 
 def is_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
@@ -96,7 +85,7 @@ def running_jaeger(folder: Path) -> Iterator[Jaeger]:
     log = folder / "jaeger.log"
     with log.open("wb") as output, subprocess.Popen(command, cwd=folder, env=environment, stderr=output) as process:
         try:
-            wait_until(lambda: is_ready(process, ports["JAEGER_HEALTH_PORT"], log), START_SECONDS, "jaeger is ready")
+            wait_for(lambda: is_ready(process, ports["JAEGER_HEALTH_PORT"], log), "readiness of Jaeger", START_SECONDS)
             yield Jaeger(process.pid, ports)
         finally:
             stop(process)
@@ -141,7 +130,7 @@ def found_by_service(jaeger: Jaeger) -> list[str]:
 def wait_for_trace(jaeger: Jaeger, trace_id: str) -> None:
     """Wait until both spans of the trace can be queried."""
     both = {"request", "compute"}
-    wait_until(lambda: span_names(jaeger, trace_id) == both, VISIBLE_SECONDS, f"trace {trace_id} is stored")
+    wait_for(lambda: span_names(jaeger, trace_id) == both, f"storing of trace {trace_id}")
 
 
 def test_finds_a_trace_by_id_and_by_service(jaeger: Jaeger) -> None:
