@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -18,8 +19,12 @@ from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LINE_LIMIT = 4000
+CUTS = (2048, 1024, 512, 256, 128, 64, 32)
+KEPT = ("program", "event", "level", "timestamp", "trace_id", "span_id", "request_id")
+LONG_BITS = 64
 QUIET_SECONDS = 60.0
-NOISY = ("opentelemetry", "opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.sdk")
+NOISY = ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.sdk._shared_internal")
+"""What complains about each lost batch. A filter does not reach the loggers below its own, so each is named."""
 
 
 def add_trace_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -34,14 +39,14 @@ def add_trace_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def render(_: WrappedLogger, __: str, event: EventDict) -> str:
     """Return the event as one ASCII line of JSON within LINE_LIMIT bytes, control characters escaped.
 
-    An event that is too long loses the tails of its longest texts and says so with `"cut": true`.
+    What JSON cannot hold (NaN, keys that are no text, cycles) is written as its `repr`. An event that is too long
+    loses the middles of its texts and says so with `"cut": true`; one with too many keys keeps those of KEPT.
     """
-    line = json.dumps(event, default=repr)
-    limit = LINE_LIMIT
-    while len(line) > LINE_LIMIT:
-        limit //= 2
-        line = json.dumps({**_cut(event, limit), "cut": True}, default=repr)
-    return line
+    try:
+        line = json.dumps(event, default=_description, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        line = json.dumps(_flat(event))
+    return line if len(line) <= LINE_LIMIT else _shortened(_flat(event))
 
 
 class OncePerInterval(logging.Filter):
@@ -105,12 +110,35 @@ def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
 
 
-def _cut(event: Mapping[str, Any], limit: int) -> dict[str, Any]:
-    return {_head(str(key), limit): _head(value, limit) for key, value in event.items()}
+def _shortened(texts: Mapping[str, Any]) -> str:
+    for limit in CUTS:
+        line = json.dumps({**_cut(texts, limit), "cut": True})
+        if len(line) <= LINE_LIMIT:
+            return line
+    return json.dumps({**_cut({key: texts[key] for key in KEPT if key in texts}, CUTS[-1]), "cut": True})
 
 
-def _head(value: Any, limit: int) -> Any:
-    if isinstance(value, bool | int | float) or value is None:
-        return value
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= limit else text[:limit]
+def _cut(texts: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    return {_ends(key, limit): _ends(value, limit) if isinstance(value, str) else value for key, value in texts.items()}
+
+
+def _ends(text: str, limit: int) -> str:
+    # The last line of a traceback says what happened, so the middle goes.
+    return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
+
+
+def _flat(event: Mapping[Any, Any]) -> dict[str, Any]:
+    return {key if isinstance(key, str) else _description(key): _plain(value) for key, value in event.items()}
+
+
+def _plain(value: Any) -> Any:
+    is_number = isinstance(value, float) and math.isfinite(value)
+    is_small = isinstance(value, int) and value.bit_length() <= LONG_BITS
+    return value if isinstance(value, str) or value is None or is_number or is_small else _description(value)
+
+
+def _description(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001  # a value that cannot describe itself must not cost the log line
+        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
