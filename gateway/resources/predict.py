@@ -19,6 +19,7 @@ from inference_core.settings import Gateway, Predict
 from inference_core.tensors import Arrays
 
 EXAMPLE = '{"features": [1.0, 2.0]} or {"prompt": "some text"}, with an optional "model_name"'
+LONGEST_REASON = 200
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -86,4 +87,5 @@ class PredictResource:
 def _mistake(reason: str) -> str:
     if "`$.features" in reason:
         return NOT_NUMBERS
-    return f"{reason}; send {EXAMPLE}."
+    # It repeats the client's own key, which may be as long as a body.
+    return f"{reason if len(reason) <= LONGEST_REASON else f'{reason[:LONGEST_REASON]}...'}; send {EXAMPLE}."
