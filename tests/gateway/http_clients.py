@@ -155,6 +155,6 @@ def survives_damage(address: Address, seed: int, seconds: float) -> tuple[int, i
         if time.monotonic() >= deadline:
             break
         received, _ = exchange(address, data, seconds=0.02)
-        failed += sum(status >= 500 and status not in DEFINED_5XX for status in statuses_in(received))  # noqa: PLR2004  # server errors
+        failed += sum(status >= 500 and status not in DEFINED_5XX for status in statuses_in(received))  # server errors
         sent += 1
     return sent, failed

@@ -1,6 +1,6 @@
 """Compare the gateway's HTTP worker with gunicorn's own: speed, resistance, and requests lost while restarting.
 
-    python -m deploy.compare_http_servers > tables.md
+    python -m tests.gateway.compare_http_servers > tables.md
 
 Run it from a checkout with the development dependencies; both servers run the tiny application of the tests. The speed
 part needs wrk (`apt-get install wrk`). The tables go to standard output, progress to standard error.
@@ -28,9 +28,9 @@ from pathlib import Path
 
 import uvloop
 
-from deploy import http_clients
-from deploy.http_clients import BODY, Tally
+from tests.gateway import http_clients
 from tests.gateway.http_app import BIG_ANSWER
+from tests.gateway.http_clients import BODY, Tally
 from tests.gateway.http_vectors import GET, VECTORS, exchange, statuses_in, verdict
 
 OURS, NATIVE = "gateway worker", "gunicorn asgi"
@@ -67,7 +67,7 @@ class Site:
         command = [sys.executable, "-m", "gunicorn", *OPTIONS[self.kind], "-b", "fd://0", "--graceful-timeout", "8"]
         command += ["--no-control-socket", "--log-level", "critical", "tests.gateway.http_app:app"]
         environment = os.environ | {"INFERENCEHUB_SETTINGS": str(self.settings)}
-        master = subprocess.Popen(command, stdin=self.listener.fileno(), env=environment)  # noqa: S603  # written above
+        master = subprocess.Popen(command, stdin=self.listener.fileno(), env=environment)  # written above
         wait_until(lambda: bool(workers(master.pid)))
         self.masters.append(master)
         return master
@@ -146,7 +146,7 @@ def speed(rounds: int, seconds: int) -> str:
 def _rate(wrk: str, script: Path, address: tuple[str, int], seconds: int) -> float:
     url = f"http://{address[0]}:{address[1]}/echo"
     command = [wrk, "-t1", "-c32", f"-d{seconds}s", "-s", str(script), url]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603  # written above
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # written above
     found = re.search(r"Requests/sec:\s*([0-9.]+)", output)
     if found is None or "Non-2xx" in output or "Socket errors" in output:
         raise SystemExit(f"wrk did not measure clean answers:\n{output}")
