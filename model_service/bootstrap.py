@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from grpc_health.v1.health import aio as health_aio
 
+from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
 from inference_pb.inference_pb2_grpc import add_ModelInferenceServicer_to_server
 from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
@@ -37,16 +38,21 @@ async def serve(settings: Settings, slot: int) -> None:
     """Serve until SIGTERM or SIGINT; raises ConfigurationError when the worker cannot start."""
     started = time.perf_counter()
     stop = _stop_event()
-    settings.run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = SlotLock(settings.run_folder / f"inference-{slot}.lock")
+    lock = _locked_slot(settings, slot)
     # The gateway decides what is sampled; its workers always follow.
     telemetry = msgspec.structs.replace(settings.telemetry, trust_sampled_flag=True)
     traces = tracing.start(telemetry, SERVICE, VERSION, {"app.worker.slot": slot})
-    registry = _load_models(settings)
+    registry = Registry()
     health = Health(health_aio.HealthServicer())
     server = _server(settings, slot, registry, health, traces)
     await health.starting()
     await server.start()
+    try:
+        # In a thread, so that probes are answered meanwhile.
+        registry.fill(await asyncio.to_thread(_load_models, settings))
+    except ConfigurationError:
+        await server.stop(None)
+        raise
     gc.freeze()
     await health.serving(model.on_disk.name for model in registry.all())
     log.info("serving", seconds=round(time.perf_counter() - started, 3), pid=os.getpid())
@@ -58,6 +64,18 @@ async def serve(settings: Settings, slot: int) -> None:
     log.info("stopped")
 
 
+def _locked_slot(settings: Settings, slot: int) -> SlotLock:
+    workers = settings.inference.workers
+    if not 0 <= slot < workers:
+        raise ConfigurationError(f"There is no slot {slot}: inference.workers is {workers}, slots count from 0.")
+    folder = settings.run_folder
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return SlotLock(folder / f"inference-{slot}.lock")
+    except OSError as error:
+        raise ConfigurationError(f"The run folder {folder} cannot be used: {error.strerror}.") from error
+
+
 def _stop_event() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -66,12 +84,12 @@ def _stop_event() -> asyncio.Event:
     return stop
 
 
-def _load_models(settings: Settings) -> Registry:
+def _load_models(settings: Settings) -> list[LoadedModel]:
     overrides = {"v1-mock": {"latency": settings.inference.mock_latency}}
-    return Registry(
-        LoadedModel.of(model, repository.load(model, overrides.get(model.name, {})))
-        for model in repository.discover(settings.repository)
-    )
+    models = repository.discover(settings.repository)
+    if not models:
+        raise ConfigurationError(f"Model repository {settings.repository} holds no model.")
+    return [LoadedModel.of(model, repository.load(model, overrides.get(model.name, {}))) for model in models]
 
 
 def _server(
@@ -85,7 +103,7 @@ def _server(
     )
     return build_server(
         inference,
-        (f"unix:{settings.worker_socket(slot)}", f"{inference.host}:{inference.port + slot}"),
+        (f"unix:{settings.worker_socket(slot)}", f"{_bracketed(inference.host)}:{inference.port + slot}"),
         CallInterceptor(traces.tracer),
         (
             lambda server: add_ModelInferenceServicer_to_server(origin, server),
@@ -93,3 +111,8 @@ def _server(
             health.register,
         ),
     )
+
+
+def _bracketed(host: str) -> str:
+    # RFC 3986: an IPv6 address beside a port.
+    return f"[{host}]" if ":" in host else host

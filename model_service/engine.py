@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import structlog
@@ -46,7 +47,10 @@ class Engine:
         context = self._describe(loaded)
         loop = asyncio.get_running_loop()
         # Cancelling this await drops the computation while it is queued; a running one ends unobserved.
-        outputs = await loop.run_in_executor(loaded.threads, self._compute, loaded, inputs, deadline, context)
+        # The copied context gives what the model logs from its thread the ids of the request.
+        outputs = await loop.run_in_executor(
+            loaded.threads, copy_context().run, self._compute, loaded, inputs, deadline, context
+        )
         return Inference(loaded.on_disk.name, loaded.on_disk.version, outputs)
 
     def _describe(self, loaded: LoadedModel) -> Context:
@@ -65,7 +69,7 @@ class Engine:
         except InferenceHubError as expected:
             error = type(expected).__name__
             raise
-        except Exception as unexpected:
+        except (Exception, SystemExit) as unexpected:  # a model that calls exit() must not end the worker
             error = type(unexpected).__name__
             log.exception("model failed", model=loaded.on_disk.name, version=loaded.on_disk.version)
             raise ModelFailed(f"Model {loaded.on_disk.name} failed on this input.") from unexpected

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -55,7 +56,7 @@ def status_of(error: BaseException) -> StatusCode:
     for kind in type(error).__mro__:
         if kind in STATUS:
             return STATUS[kind]
-    return StatusCode.CANCELLED if isinstance(error, asyncio.CancelledError) else StatusCode.INTERNAL
+    return StatusCode.INTERNAL
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -74,14 +75,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         path = handler_call_details.method
         if handler is None or path in PROBES or not path.startswith(OURS):
             return handler
-        method = cast("Method", handler.unary_unary)
+        # Without a deserializer the message arrives here as bytes, and one that is broken is refused like the rest.
         return grpc.unary_unary_rpc_method_handler(
-            self._wrapped(path.removeprefix("/"), method), handler.request_deserializer, handler.response_serializer
+            self._wrapped(path.removeprefix("/"), _decoding(handler)), None, handler.response_serializer
         )
 
     def _wrapped(self, name: str, method: Method) -> Method:
-        async def call(request: Any, context: Context) -> Any:
-            metadata = {key: value for key, value in _pairs(context) if isinstance(value, str)}
+        async def call(request: bytes, context: Context) -> Any:
+            metadata = _metadata(context)
             parent = tracing.context_from(metadata)
             span = tracing.start_rpc_span(self._tracer, SpanKind.SERVER, name, parent)
             token = otel_context.attach(trace.set_span_in_context(span, parent))
@@ -95,7 +96,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return call
 
 
-async def _observed(name: str, method: Method, request: Any, context: Context, span: Span) -> Any:
+def _decoding(handler: grpc.RpcMethodHandler[Any, Any]) -> Method:
+    method, decode = cast("Method", handler.unary_unary), cast("Callable[[bytes], Any]", handler.request_deserializer)
+
+    async def call(request: bytes, context: Context) -> Any:
+        try:
+            message = decode(request)
+        except DecodeError as error:
+            raise errors.InvalidInput("The message is not the protobuf message that this method takes.") from error
+        return await method(message, context)
+
+    return call
+
+
+async def _observed(name: str, method: Method, request: bytes, context: Context, span: Span) -> Any:
     started = time.perf_counter()
     status, error = StatusCode.OK, None
     try:
@@ -103,6 +117,8 @@ async def _observed(name: str, method: Method, request: Any, context: Context, s
     except BaseException as raised:
         status, error = status_of(raised), raised
         if isinstance(raised, asyncio.CancelledError):
+            # gRPC cancels the handler in both cases.
+            status = StatusCode.DEADLINE_EXCEEDED if context.time_remaining() == 0 else StatusCode.CANCELLED
             raise
         await context.abort(status, _sentence(raised, span))
     finally:
@@ -122,9 +138,15 @@ def _reason(error: BaseException | None) -> dict[str, str]:
     return {"error": error.message} if isinstance(error, errors.InferenceHubError) else {}
 
 
-def _pairs(context: Context) -> Iterable[tuple[str, str | bytes]]:
+def _metadata(context: Context) -> dict[str, str]:
     # The stubs promise metadata for every call; grpc.aio gives None where the client sent none.
-    return cast("Iterable[tuple[str, str | bytes]] | None", context.invocation_metadata()) or ()
+    pairs = cast("Iterable[tuple[str, str | bytes]] | None", context.invocation_metadata()) or ()
+    joined: dict[str, str] = {}
+    for key, value in pairs:
+        if isinstance(value, str):
+            # As RFC 9110 joins repeated fields: of two request ids, neither is then believed.
+            joined[key] = f"{joined[key]},{value}" if key in joined else value
+    return joined
 
 
 def _request_id(metadata: Mapping[str, str]) -> str:

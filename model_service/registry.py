@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from inference_core.errors import UnknownModel
+from inference_core.errors import NoWorker, UnknownModel
 from model_service.repository import ModelOnDisk
 from model_service.runtime import Runtime
 
@@ -32,16 +32,28 @@ class LoadedModel:
 
 
 class Registry:
-    """Loaded models by name and version; the last version given of a name is its default."""
+    """Loaded models by name and version; the last version given of a name is its default.
 
-    def __init__(self, models: Iterable[LoadedModel]) -> None:
+    Empty until `fill`, so that a server can answer probes while its models load.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[str, dict[str, LoadedModel]] = {}
+
+    def fill(self, models: Iterable[LoadedModel]) -> None:
+        """Make the models available, all at once."""
         versions: dict[str, dict[str, LoadedModel]] = {}
         for model in models:
             versions.setdefault(model.on_disk.name, {})[model.on_disk.version] = model
         self._versions = versions
 
     def get(self, name: str, version: str = "") -> LoadedModel:
-        """Return a model; an empty version means the default. Raises UnknownModel with the names that exist."""
+        """Return a model; an empty version means the default.
+
+        Raises UnknownModel with the names that exist, or NoWorker while there are none.
+        """
+        if not self._versions:
+            raise NoWorker("This worker has no models yet: they are loading.")
         versions = self._versions.get(name)
         if versions is None:
             raise UnknownModel(f"There is no model of that name. Models here: {', '.join(sorted(self._versions))}.")

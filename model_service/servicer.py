@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from inference_core.deadline import Deadline
-from inference_core.errors import InvalidInput, UnknownModel
+from inference_core.errors import InvalidInput, NoWorker, UnknownModel
 from inference_core.tensors import Arrays, read_tensors, write_outputs
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceServicer
@@ -63,7 +63,7 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         """Tell whether a model can be asked now; an unknown one is simply not ready."""
         try:
             self._registry.get(request.name, request.version)
-        except UnknownModel:
+        except (UnknownModel, NoWorker):
             return wire.ModelReadyResponse(ready=False)
         return wire.ModelReadyResponse(ready=self._is_ready())
 

@@ -1,0 +1,75 @@
+"""The registry knows what can be run, and says what it knows."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from inference_core.errors import NoWorker, UnknownModel
+from model_service.registry import Registry
+from tests.model_service.worker import Gate, loaded, models, registry_of, runtime_of
+from tests.waiting import wait_for
+
+
+def test_the_last_version_is_the_default() -> None:
+    """Without a version a model's last one answers; each can be asked by name."""
+    registry = registry_of(models())
+    assert registry.get("versioned").on_disk.version == "2"
+    assert [registry.get("versioned", version).on_disk.version for version in ("1", "2")] == ["1", "2"]
+    assert registry.versions("versioned") == ["1", "2"]
+
+
+def test_all_models_are_listed_by_name_and_version() -> None:
+    """Every version of every model is listed once, in order."""
+    listed = [(model.on_disk.name, model.on_disk.version) for model in registry_of(reversed(models())).all()]
+    assert listed == [("double", "1"), ("shout", "1"), ("versioned", "2"), ("versioned", "1")]
+
+
+@pytest.mark.parametrize("name", ["", "Double", "double ", "../double", "x" * 100_000])
+def test_an_unknown_name_is_answered_with_the_names_there_are(name: str) -> None:
+    """A client that asks for another model learns which there are, and its own words are not repeated."""
+    registry = registry_of(models())
+    with pytest.raises(UnknownModel) as caught:
+        registry.get(name)
+    assert caught.value.message == "There is no model of that name. Models here: double, shout, versioned."
+    with pytest.raises(UnknownModel):
+        registry.versions(name)
+
+
+@pytest.mark.parametrize("version", ["3", "01", " 1", "x" * 100_000])
+def test_an_unknown_version_is_answered_with_the_versions_there_are(version: str) -> None:
+    """A client that asks for another version learns which there are."""
+    with pytest.raises(UnknownModel) as caught:
+        registry_of(models()).get("versioned", version)
+    assert caught.value.message == "Model versioned has no such version. Versions here: 1, 2."
+
+
+def test_an_empty_registry_is_a_worker_that_still_loads() -> None:
+    """Before the models are there, a request is worth another try later rather than wrong."""
+    with pytest.raises(NoWorker, match="loading"):
+        Registry().get("double")
+    assert Registry().all() == []
+
+
+def test_closing_closes_every_runtime() -> None:
+    """Each model is closed once the registry is."""
+    given = models()
+    registry_of(given).close()
+    assert [runtime_of(model).closed for model in given] == [True] * 4
+
+
+def test_closing_waits_for_what_runs_and_drops_what_waits() -> None:
+    """A running computation ends before its runtime is closed; a queued one never starts."""
+    gate = Gate()
+    model = loaded("slow", gate)
+    running, queued = (model.threads.submit(model.runtime.predict, {}) for _ in range(2))
+    assert gate.entered.wait(10)
+    closing = threading.Thread(target=registry_of([model]).close)
+    closing.start()
+    wait_for(queued.cancelled, "the end of the queued computation")
+    assert not runtime_of(model).closed
+    gate.leave.set()
+    closing.join()
+    assert running.done()
+    assert len(runtime_of(model).asked) == 1

@@ -1,0 +1,247 @@
+"""A worker inside the test: real sockets, real gRPC, models that are functions."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import structlog
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Tracer
+from structlog.testing import LogCapture
+
+from inference_core.settings import Inference, Predict
+from inference_core.tensors import Arrays, write_inputs
+from inference_pb import inference_pb2_grpc, open_inference_pb2, open_inference_pb2_grpc
+from model_service.engine import Engine
+from model_service.interceptor import CallInterceptor
+from model_service.origin_servicer import OriginServicer
+from model_service.registry import LoadedModel, Registry
+from model_service.repository import Description, ModelOnDisk, Tensor
+from model_service.server import Health, build_server
+from model_service.servicer import OpenInferenceServicer
+from otel.logs import add_trace_ids
+
+SETTINGS = Inference(drain_pause=0.05, drain_grace=5.0)
+PREDICT = Predict(features_model="double", prompt_model="shout")
+ROWS = (Tensor("features", "FP32", (-1, -1)),)
+CLASSES = (Tensor("class_id", "INT32", (-1,)), Tensor("confidence", "FP32", (-1,)))
+Predictor = Callable[[Arrays], Arrays]
+
+
+@dataclass
+class FunctionRuntime:
+    """Runs a function, and remembers what it was asked and whether it was closed."""
+
+    function: Predictor
+    asked: list[Arrays] = field(default_factory=list)
+    closed: bool = False
+
+    def predict(self, inputs: Arrays) -> Arrays:
+        """As `Runtime.predict`."""
+        self.asked.append(inputs)
+        return self.function(inputs)
+
+    def close(self) -> None:
+        """As `Runtime.close`."""
+        self.closed = True
+
+
+class Gate:
+    """A function that says when it began and waits until it may end."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.leave = threading.Event()
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Wait, then answer as `classify`."""
+        self.entered.set()
+        assert self.leave.wait(30)
+        return classify(inputs)
+
+    async def wait_entered(self) -> None:
+        """Wait until the function runs."""
+        assert await asyncio.to_thread(self.entered.wait, 10)
+
+
+def classify(inputs: Arrays) -> Arrays:
+    """Answer each row with its length as the class, and with certainty."""
+    rows = next(iter(inputs.values()))
+    classes = np.full(rows.shape[0], rows.shape[-1], np.int32)
+    return {"class_id": classes, "confidence": np.ones(rows.shape[0], np.float32)}
+
+
+def double(inputs: Arrays) -> Arrays:
+    """Answer as `classify`, and with the doubled rows."""
+    return classify(inputs) | {"doubled": inputs["features"] * 2}
+
+
+def shout(inputs: Arrays) -> Arrays:
+    """Answer a prompt with its upper case as the label."""
+    return classify(inputs) | {"label": np.array([text.upper() for text in inputs["prompt"]], object)}
+
+
+def loaded(
+    name: str,
+    function: Predictor = classify,
+    *,
+    version: str = "1",
+    inputs: tuple[Tensor, ...] = ROWS,
+    outputs: tuple[Tensor, ...] = CLASSES,
+) -> LoadedModel:
+    """Return a model that is a function."""
+    description = Description("test", inputs, outputs)
+    return LoadedModel.of(ModelOnDisk(name, version, Path(name, version), description), FunctionRuntime(function))
+
+
+def models() -> list[LoadedModel]:
+    """Return the models that most tests use."""
+    return [
+        loaded("double", double, outputs=(*CLASSES, Tensor("doubled", "FP32", (-1, -1)))),
+        loaded("shout", shout, inputs=(Tensor("prompt", "BYTES", (-1,)),), outputs=(*CLASSES, _label())),
+        loaded("versioned", version="1"),
+        loaded("versioned", version="2"),
+    ]
+
+
+def _label() -> Tensor:
+    return Tensor("label", "BYTES", (-1,))
+
+
+def runtime_of(model: LoadedModel) -> FunctionRuntime:
+    """Return the runtime that a model of `loaded` has."""
+    assert isinstance(model.runtime, FunctionRuntime)
+    return model.runtime
+
+
+def registry_of(given: Iterable[LoadedModel]) -> Registry:
+    """Return a filled registry."""
+    registry = Registry()
+    registry.fill(given)
+    return registry
+
+
+def infer_request(
+    model: str = "double", version: str = "", arrays: Arrays | None = None
+) -> open_inference_pb2.ModelInferRequest:
+    """Return a raw request; without arrays it has the row 1, 2, 3 as `features`."""
+    request = open_inference_pb2.ModelInferRequest(model_name=model, model_version=version)
+    write_inputs(request, arrays or {"features": np.array([[1, 2, 3]], np.float32)})
+    return request
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A running worker and one client's channel to it."""
+
+    server: grpc.aio.Server
+    channel: grpc.aio.Channel
+    health: Health
+    registry: Registry
+    spans: InMemorySpanExporter
+    tracer: Tracer
+    logged: list[MutableMapping[str, Any]]
+
+    @property
+    def protocol(self) -> open_inference_pb2_grpc.GRPCInferenceServiceAsyncStub:
+        """A client of the Open Inference Protocol."""
+        return open_inference_pb2_grpc.GRPCInferenceServiceStub(self.channel)
+
+    @property
+    def origin(self) -> inference_pb2_grpc.ModelInferenceAsyncStub:
+        """A client of the origin's contract."""
+        return inference_pb2_grpc.ModelInferenceStub(self.channel)
+
+    @property
+    def probe(self) -> Any:
+        """A client of the health service; its types know no asyncio."""
+        return health_pb2_grpc.HealthStub(self.channel)
+
+    def method(self, path: str) -> Any:
+        """Return a client of one method that sends and gets bytes."""
+        return self.channel.unary_unary(path)
+
+    def calls(self) -> list[MutableMapping[str, Any]]:
+        """Return the log lines of calls."""
+        return [line for line in self.logged if line["event"] == "call"]
+
+    async def ended(self, count: int) -> list[MutableMapping[str, Any]]:
+        """Wait until that many calls are logged, which can be after their clients know, and return the lines."""
+        await until(lambda: len(self.calls()) >= count)
+        return self.calls()
+
+
+@asynccontextmanager
+async def starting_worker(*given: LoadedModel, default_deadline: float = 30.0) -> AsyncIterator[Worker]:
+    """Run a worker that has its models and whose health is still NOT_SERVING."""
+    capture, spans, provider = LogCapture(), InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, add_trace_ids, capture])
+    registry, health = registry_of(given or models()), Health(health_aio.HealthServicer())
+    tracer = provider.get_tracer(__name__)
+    with tempfile.TemporaryDirectory(prefix="hub-") as folder:
+        address = f"unix:{folder}/worker.sock"
+        server = _server(address, registry, health, tracer, default_deadline)
+        await health.starting()
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(address) as channel:
+                yield Worker(server, channel, health, registry, spans, tracer, capture.entries)
+        finally:
+            await server.stop(None)
+            registry.close()
+            structlog.reset_defaults()
+
+
+@asynccontextmanager
+async def running_worker(*given: LoadedModel, default_deadline: float = 30.0) -> AsyncIterator[Worker]:
+    """Run a worker whose health is SERVING."""
+    async with starting_worker(*given, default_deadline=default_deadline) as worker:
+        await worker.health.serving(model.on_disk.name for model in worker.registry.all())
+        yield worker
+
+
+def _server(
+    address: str, registry: Registry, health: Health, tracer: Tracer, default_deadline: float
+) -> grpc.aio.Server:
+    engine = Engine(registry, tracer)
+    origin = OriginServicer(engine, PREDICT, default_deadline)
+    protocol = OpenInferenceServicer(
+        registry, engine, lambda: health.ready, version="1.2.3", default_deadline=default_deadline
+    )
+    return build_server(
+        SETTINGS,
+        [address],
+        CallInterceptor(tracer),
+        [
+            lambda server: inference_pb2_grpc.add_ModelInferenceServicer_to_server(origin, server),
+            lambda server: open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(protocol, server),
+            health.register,
+        ],
+    )
+
+
+async def end_of(call: Any) -> tuple[grpc.StatusCode, str]:
+    """Return the status and the sentence that a call ends with."""
+    code, details = await call.code(), await call.details()
+    return code, details or ""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop turn until a condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.005)
