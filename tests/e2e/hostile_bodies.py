@@ -1,13 +1,18 @@
-"""Bodies that a hostile or broken client sends to POST /predict, each under its row of the fault catalogue."""
+"""Bodies that a hostile or broken client sends to POST /predict, each under its row of the fault catalogue.
+
+`mistakes_in` says what is wrong with the answer to one of them.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import httpx
 from hypothesis import strategies as st
 
 JSON = "application/json"
@@ -19,6 +24,11 @@ PROMPT = b'{"prompt": "What a wonderful day", "model_name": "sentiment"}'
 FEATURES = b'{"features": [0.5, -1.25e-3, 3, 0.9], "model_name": "v1-mock"}'
 ESCAPES = '{"prompt": "caf\u00e9 \\u00e9 \\ud83d\\ude00 \U0001f600 \\n"}'.encode()
 VALID = (PROMPT, FEATURES, ESCAPES)
+
+ANSWER = {"class_id", "confidence", "error", "label", "model_name", "model_version"}
+LEAK = re.compile(r"Traceback|\.py\b|\bline \d+\b|\w(Error|Exception)\b|<class |0x[0-9a-f]{6}|msgspec|numpy\.|grpc\.")
+ID = re.compile(r"[0-9a-f]{32}")
+ERROR_LIMIT = 1024
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,25 @@ class Hostile:
         """The headers that describe the body."""
         given = {"Content-Type": self.content_type, "Content-Encoding": self.encoding}
         return {name: value for name, value in given.items() if value is not None}
+
+
+def mistakes_in(answer: httpx.Response, body: Hostile) -> Iterator[str]:
+    """Yield what an answer to that body must not be."""
+    if answer.status_code not in body.statuses:
+        yield f"a status other than {sorted(body.statuses)}"
+    for name in ("x-request-id", "x-trace-id"):
+        if not ID.fullmatch(answer.headers.get(name, "")):
+            yield f"no {name}"
+    try:
+        document = answer.json()
+    except ValueError:
+        yield "no JSON"
+        return
+    keys = set(document) if isinstance(document, dict) else None
+    if keys != (ANSWER if answer.is_success else {"error"}):
+        yield f"keys {keys}"
+    elif LEAK.search(document["error"]) or len(document["error"]) > ERROR_LIMIT:
+        yield "something of the inside, or far too much"
 
 
 def _document(**fields: object) -> bytes:
@@ -127,7 +156,7 @@ def _names() -> Iterator[Hostile]:
         yield Hostile("D15", _document(prompt="x", model_name=name))
         yield Hostile("D15", _document(**{"prompt": "x", name: 1}))
         yield Hostile("H06", _document(prompt=name), frozenset({200}))
-    unknown = ("Sentiment", "SENTIMENT", "sentiment.", "nobody", "a" * 128, "con", "1", "__proto__"[2:7])
+    unknown = ("Sentiment", "SENTIMENT", "sentiment.", "nobody", "a" * 128, "con", "1", "proto")
     yield from (Hostile("D15", _document(prompt="x", model_name=name), frozenset({404})) for name in unknown)
     yield from (
         Hostile("D15", _document(**{"prompt": "x", key: 1})) for key in ("__class__", "__proto__", "Prompt", "")

@@ -1,0 +1,43 @@
+"""Every row of the fault-and-attack catalogue that applies, on one running system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.e2e.catalogue import CATALOGUE
+from tests.e2e.catalogue_bench import Bench, bench
+
+ROWS_THAT_APPLY = {
+    *(f"D{number:02}" for number in range(1, 17)),
+    *(f"E{number:02}" for number in range(1, 21)),
+    *(f"F{number:02}" for number in range(9, 13)),
+    *(f"H{number:02}" for number in range(1, 8)),
+    *(f"I{number:02}" for number in range(1, 4)),
+}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Bench]:
+    """Start one system for all rows."""
+    with bench(measuring=False) as started:
+        yield started
+
+
+def test_no_row_is_missing() -> None:
+    """The catalogue has every row that applies, and no other."""
+    assert set(CATALOGUE) == ROWS_THAT_APPLY
+
+
+@pytest.mark.parametrize("identity", list(CATALOGUE))
+def test_row(running: Bench, identity: str) -> None:
+    """What must happen happens, and the very same processes answer afterwards."""
+    before = running.system.processes()
+    outcome = CATALOGUE[identity].run(running)
+    assert outcome.wrong == ()
+    assert outcome.happened
+    assert running.system.processes() == before
+    with running.client() as client:
+        assert client.post("/predict", json={"prompt": "fine"}).status_code == httpx.codes.OK
