@@ -36,7 +36,7 @@ def test_row(running: Bench, identity: str) -> None:
     """What must happen happens, and the very same processes answer afterwards."""
     before = running.system.processes()
     outcome = CATALOGUE[identity].run(running)
-    assert outcome.wrong == ()
+    assert outcome.wrong == (), outcome
     assert outcome.happened
     assert running.system.processes() == before
     with running.client() as client:
