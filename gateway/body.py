@@ -10,6 +10,7 @@ from inference_core.errors import InputTooLarge, InvalidInput, SlowInput, Unsupp
 from inference_core.settings import Gateway
 
 JSON = "application/json"
+BLOCK_BYTES = 1024 * 1024
 
 
 async def read_json_body(request: Request, settings: Gateway) -> bytes:
@@ -41,12 +42,16 @@ def _check_type(request: Request) -> None:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    received = bytearray()
+    # One growing buffer is copied when the heap has no room behind it: up to twice the limit for an unfinished body.
+    blocks, received = [bytearray()], 0
     async for chunk in request.stream:
-        received += chunk
-        if len(received) > limit:
+        received += len(chunk)
+        if received > limit:
             raise _too_large(limit)
-    return bytes(received)
+        if len(blocks[-1]) >= BLOCK_BYTES:
+            blocks.append(bytearray())
+        blocks[-1] += chunk
+    return b"".join(blocks)
 
 
 def _too_large(limit: int) -> InputTooLarge:
