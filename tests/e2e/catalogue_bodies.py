@@ -28,7 +28,7 @@ LISTED = {
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 LARGE = 100 * MEBIBYTE
 PIECE = bytes(MEBIBYTE)
-CUT_LIMIT_MEBIBYTES = 16 * 1.5  # of max_body_bytes: a growing buffer asks for more than it holds
+CUT_LIMIT_MEBIBYTES = 20.0
 UNREAD_LIMIT_MEBIBYTES = 5.0
 
 

@@ -110,7 +110,9 @@ def _ask_a_gateway_alone(settings: Path, headers: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/health"
         log = settings.with_suffix(".log").open("wb")
-        gateway = subprocess.Popen(program, stdin=listener, stdout=log, stderr=log, cwd=CHECKOUT, env=environment)
+        gateway = subprocess.Popen(
+            program, stdin=listener.fileno(), stdout=log, stderr=log, cwd=CHECKOUT, env=environment
+        )
         try:
             httpx.get(url, headers=headers, timeout=20).raise_for_status()
         finally:
