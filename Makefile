@@ -18,10 +18,10 @@ down: .venv/installed ## stop everything; running requests end first
 	@$(BIN)/python -m deploy down
 
 status: .venv/installed ## what runs
-	@$(BIN)/supervisorctl status
+	@$(BIN)/python -m deploy status
 
-logs: ## follow the logs of all programs
-	@tail -F run/logs/*.log
+logs: .venv/installed ## follow the logs of all programs
+	@$(BIN)/python -m deploy logs
 
 check: .venv/developed ## floors, style, types, sizes
 	$(BIN)/ruff format --check $(SOURCES)

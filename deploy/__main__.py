@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from deploy.up import down, up
+from deploy.up import down, logs, status, up
 from inference_core import settings as settings_file
 from inference_core.errors import ConfigurationError
 
-VERBS = {"up": up, "down": down}
+VERBS = {"up": up, "down": down, "status": status, "logs": logs}
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy",
-        description="Start or stop InferenceHub: supervisord, the gateway and the inference workers.",
+        description="Start, stop or look at InferenceHub: supervisord, the gateway and the inference workers.",
         epilog="Examples: python -m deploy up    INFERENCEHUB_SETTINGS=my.toml python -m deploy up",
     )
     parser.add_argument("verb", choices=sorted(VERBS), help="up: start and wait until ready; down: stop and wait")

@@ -1,14 +1,17 @@
-"""`python -m deploy up` and `down`: the whole system on, the whole system off."""
+"""The verbs of `python -m deploy`: the whole system on, off, and looked at."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from deploy.supervisor import Supervisor
 from inference_core.errors import ConfigurationError
@@ -29,11 +32,13 @@ def up(settings: Settings, say: Callable[[str], None] = print) -> None:
     began = time.monotonic()
     supervisor = Supervisor(settings)
     if supervisor.is_running():
+        _check_unchanged(settings)
         say("Already running; starting what is stopped.")
         supervisor.control("start", "inference:*", "gateway:*")
     else:
         _make_folders(settings)
         _check_ports(settings)
+        _stamp(settings).write_bytes(msgspec.json.encode(settings))
         say(f"Starting {settings.gateway.processes} gateway processes and {settings.inference.workers} workers ...")
         started = supervisor.start()
         if started.returncode:
@@ -50,14 +55,40 @@ def down(settings: Settings, say: Callable[[str], None] = print) -> None:
         say("Not running.")
         return
     say("Stopping: running requests end first ...")
+    # Not the pid file: supervisord removes that some time before it is gone.
+    process = Path("/proc") / (settings.run_folder / "supervisord.pid").read_text().strip()
     supervisor.control("shutdown")
-    pid_file = settings.run_folder / "supervisord.pid"
     deadline = time.monotonic() + DOWN_SECONDS
-    while pid_file.exists() and time.monotonic() < deadline:
+    while process.exists() and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    if pid_file.exists():
-        raise ConfigurationError(f"supervisord (pid {pid_file.read_text().strip()}) is still stopping; see make logs.")
+    if process.exists():
+        raise ConfigurationError(f"supervisord (pid {process.name}) is still stopping; see make logs.")
     say("Stopped.")
+
+
+def status(settings: Settings, say: Callable[[str], None] = print) -> None:
+    """Say what runs, as supervisorctl does."""
+    supervisor = Supervisor(settings)
+    say(supervisor.control("status").stdout.strip() if supervisor.is_running() else "Not running; start with make up.")
+
+
+def logs(settings: Settings, say: Callable[[str], None] = print) -> None:
+    """Follow the logs of all programs until Ctrl-C; raises ConfigurationError where there are none yet."""
+    files = sorted((settings.run_folder / "logs").glob("*.log"))
+    if not files:
+        raise ConfigurationError(f"There are no logs in {settings.run_folder / 'logs'} yet; start with make up.")
+    say(f"Following {len(files)} files; Ctrl-C ends it.")
+    os.execvp("tail", ["tail", "-n", "5", "-F", *map(str, files)])  # noqa: S606, S607 - tail follows rotation by name
+
+
+def _stamp(settings: Settings) -> Path:
+    return settings.run_folder / "settings.json"
+
+
+def _check_unchanged(settings: Settings) -> None:
+    stamp = _stamp(settings)
+    if not stamp.exists() or stamp.read_bytes() != msgspec.json.encode(settings):
+        raise ConfigurationError("The settings changed since the start; run `make down`, then `make up`.")
 
 
 def _make_folders(settings: Settings) -> None:
@@ -77,7 +108,7 @@ def _check_ports(settings: Settings) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 raise ConfigurationError(
-                    f"{host}:{port} cannot be used ({error.strerror}). See who has it with `ss -ltnp`, "
+                    f"{host}:{port} cannot be used ({error.strerror}). See who has it with `ss -tanp`, "
                     f"or set another {key} in the settings."
                 ) from error
 

@@ -48,7 +48,7 @@ def answer(refusal: Refusal, default_fields: list[Field]) -> Answer:
 
     The trace id has the form of W3C Trace Context (32 lower-case hexadecimal digits), the request id that of UUID 4.
     """
-    body = json.dumps({"error": refusal.sentence}).encode("ascii")
+    body = json.dumps({"error": refusal.sentence}, separators=(",", ":")).encode("ascii")
     request_id, trace_id = uuid.uuid4().hex, secrets.token_hex(16)
     fields = [
         *default_fields,

@@ -25,8 +25,10 @@ class Classification(msgspec.Struct, frozen=True):
 def features_input(features: Sequence[float]) -> Arrays:
     """Return the input tensor `features`, FP32 [1, n].
 
-    Raises InvalidInput with the origin's sentence for a value that is not finite as FP32.
+    Raises InvalidInput with the origin's sentence for a value that is not finite as FP32, and for no value at all.
     """
+    if not len(features):
+        raise InvalidInput("Features must not be empty; send at least one number.")
     with np.errstate(over="ignore"):
         row = np.asarray(features, np.float32)
     if not np.isfinite(row).all():
@@ -48,7 +50,8 @@ def classification_of(model: str, outputs: Arrays) -> Classification:
     """
     if not {"class_id", "confidence"} <= outputs.keys():
         raise InvalidInput(f"Model {model} does not classify: it answers with {', '.join(outputs)}. Use ModelInfer.")
-    confidence = float(outputs["confidence"].flat[0])
+    # Through its shortest decimal form: 0.44 as FP32 is to stay 0.44, not to become 0.4399999976158142.
+    confidence = float(str(outputs["confidence"].flat[0]))
     if not math.isfinite(confidence):
         raise ModelFailed(f"Model {model} answered with a confidence that is not a number.")
     label = outputs.get("label")

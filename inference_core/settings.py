@@ -127,7 +127,9 @@ def load(path: Path | None = None) -> Settings:
     except OSError as error:
         raise ConfigurationError(f"Settings file {file} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError, ConfigurationError) as error:
-        raise ConfigurationError(f"Settings file {file}: {error}") from error
+        raise ConfigurationError(
+            f"Settings file {file}: {error}\nEvery key that exists is in {DEFAULT_FILE}."
+        ) from error
     return settings
 
 

@@ -24,6 +24,8 @@ class HealthResource:
         response.content_type = falcon.MEDIA_JSON
         response.data = self._answer
 
+    on_head = on_get
+
 
 class ReadyResource:
     """Whether every model can be asked now, from what live workers say."""
@@ -40,6 +42,8 @@ class ReadyResource:
             response.set_header("Retry-After", "1")
         response.content_type = falcon.MEDIA_JSON
         response.data = msgspec.json.encode(report)
+
+    on_head = on_get
 
 
 def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: tuple[str, ...]) -> dict[str, Any]:

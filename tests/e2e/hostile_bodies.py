@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 from hypothesis import strategies as st
@@ -135,10 +136,28 @@ def _text() -> Iterator[Hostile]:
 
 
 def _wrong_types() -> Iterator[Hostile]:
-    values = (None, True, "", "1", {}, {"0": 1}, [[]], [None], [True], ["1"], [[1]], [{}], [1, "2"], [1, [2]], [])
+    values: tuple[Any, ...] = (
+        None,
+        True,
+        "",
+        "1",
+        {},
+        {"0": 1},
+        [[]],
+        [None],
+        [True],
+        ["1"],
+        [[1]],
+        [{}],
+        [1, "2"],
+        [1, [2]],
+        [],
+    )
     yield from (Hostile("D09", _document(features=value)) for value in (*values, 1, 1.5))
-    yield from (Hostile("D09", _document(prompt=value)) for value in (None, True, 1, 1.5, [], ["x"], {}, {"x": "y"}))
-    for value in (None, True, 1, [], {}, ["sentiment"]):
+    prompts: tuple[Any, ...] = (None, True, 1, 1.5, [], ["x"], {}, {"x": "y"})
+    yield from (Hostile("D09", _document(prompt=value)) for value in prompts)
+    names: tuple[Any, ...] = (None, True, 1, [], {}, ["sentiment"])
+    for value in names:
         yield Hostile("D09", _document(prompt="x", model_name=value))
     yield Hostile("D09", _document(features=[1.0] * 65, model_name="digits"))
     yield Hostile("D09", _document(features=[1.0], model_name="sentiment"))

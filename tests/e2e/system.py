@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,11 +24,10 @@ JAEGER_PORTS = ("UI", "QUERY_GRPC", "OTLP_GRPC", "OTLP_HTTP", "HEALTH")
 
 
 def free_ports(count: int) -> list[int]:
-    """Return that many free TCP ports in a row."""
+    """Return that many free TCP ports in a row, below those that Linux gives to outgoing connections."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            start: int = first.getsockname()[1]
-        if start + count < 65536 and all(_is_free(port) for port in range(start, start + count)):
+        start = random.randrange(20000, 32000 - count)  # noqa: S311  # no secret hangs on a port
+        if all(_is_free(port) for port in range(start, start + count)):
             return list(range(start, start + count))
 
 
@@ -57,11 +57,11 @@ class System:
         )
         self.run_folder = folder / "run"
         self.url = f"http://127.0.0.1:{self.http_port}"
-        self._file = folder / "settings.toml"
-        self._file.write_text(_toml(self._settings(settings)))
+        self.settings_file = folder / "settings.toml"
+        self.settings_file.write_text(_toml(self._settings(settings)))
         self.environment = {
             **os.environ,
-            "INFERENCEHUB_SETTINGS": str(self._file),
+            "INFERENCEHUB_SETTINGS": str(self.settings_file),
             **{f"JAEGER_{name}_PORT": str(port) for name, port in self.jaeger_ports.items()},
         }
 
@@ -119,7 +119,7 @@ class System:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("INFERENCEHUB_SETTINGS") == str(self._file):
+                if process.environ().get("INFERENCEHUB_SETTINGS") == str(self.settings_file):
                     found.append(process.pid)
             except psutil.Error:
                 continue

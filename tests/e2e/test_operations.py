@@ -23,6 +23,23 @@ def test_up_says_what_to_try_next(system: System) -> None:
     assert system.pids("inference") == before
 
 
+def test_changed_settings_are_not_ignored(system: System) -> None:
+    """`up` on a running system says when its settings are no longer the ones it was started with."""
+    text = system.settings_file.read_text()
+    system.settings_file.write_text(text.replace("[gateway]", "[gateway]\ndeadline = 4.5"))
+    done = system.deploy("up")
+    system.settings_file.write_text(text)
+    assert done.returncode == 1
+    assert "run `make down`, then `make up`" in done.stderr
+
+
+def test_status_shows_every_program(system: System) -> None:
+    """`status` lists both groups and Jaeger, wherever the run folder is."""
+    shown = system.deploy("status").stdout
+    for program in ("gateway:gateway-1", "inference:inference-1", "jaeger"):
+        assert program in shown
+
+
 def test_without_workers_predict_refuses_and_health_stays(system: System) -> None:
     """Stopped workers mean 503 within the deadline, started ones predictions again within 2 s."""
     system.control("stop", "inference:*")

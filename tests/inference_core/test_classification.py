@@ -27,7 +27,7 @@ def answer(**outputs: Any) -> Arrays:
     return {name: np.array([value]) for name, value in ({"class_id": 2, "confidence": 0.75} | outputs).items()}
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20))
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_finite_features_are_one_row(features: list[float]) -> None:
     """Numbers that FP32 holds become the tensor `features` of shape [1, n] with the same values."""
     arrays = features_input(features)
@@ -35,6 +35,12 @@ def test_finite_features_are_one_row(features: list[float]) -> None:
     assert arrays["features"].shape == (1, len(features))
     assert datatype_of(arrays["features"]) == "FP32"
     assert arrays["features"][0].tolist() == features
+
+
+def test_no_feature_at_all_is_refused() -> None:
+    """An empty row gets a sentence of its own."""
+    with pytest.raises(InvalidInput, match="must not be empty"):
+        features_input([])
 
 
 @given(

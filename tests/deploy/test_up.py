@@ -1,0 +1,41 @@
+"""What the verbs refuse before they start anything."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from deploy.up import down, logs, status, up
+from inference_core.errors import ConfigurationError
+from inference_core.settings import Settings
+
+
+def settings_for(folder: Path, port: int = 3000) -> Settings:
+    """Return settings with a run folder and a port of their own."""
+    return msgspec.convert({"gateway": {"port": port}, "layout": {"run_folder": str(folder / "run")}}, Settings)
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    """`up` says which address cannot be used, who to ask and which key to change, and starts nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port} cannot be used.*gateway.port"):
+            up(settings_for(tmp_path, port))
+    assert not (tmp_path / "run" / "supervisord.pid").exists()
+
+
+def test_down_and_status_say_that_nothing_runs(tmp_path: Path) -> None:
+    """Without a running system both verbs end with one line."""
+    said: list[str] = []
+    down(settings_for(tmp_path), said.append)
+    status(settings_for(tmp_path), said.append)
+    assert said == ["Not running.", "Not running; start with make up."]
+
+
+def test_logs_that_are_not_there_are_said_so(tmp_path: Path) -> None:
+    """`logs` before the first start names the folder instead of waiting for ever."""
+    with pytest.raises(ConfigurationError, match="no logs in .*run/logs yet"):
+        logs(settings_for(tmp_path))
