@@ -45,6 +45,7 @@ PROBES = {f"{OURS[0]}{probe}" for probe in ("ServerLive", "ServerReady", "ModelR
 """Asked every second by gateways and people; they raise nothing, and their traces would drown the others."""
 
 REQUEST_ID = "x-request-id"
+TRANSIT_SECONDS = 0.1
 
 log = structlog.get_logger()
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -57,6 +58,13 @@ def status_of(error: BaseException) -> StatusCode:
         if kind in STATUS:
             return STATUS[kind]
     return StatusCode.INTERNAL
+
+
+def status_of_cancellation(remaining: float | None) -> StatusCode:
+    """Return why gRPC cancelled a handler, from the seconds that its deadline had left (None: it had no deadline)."""
+    # A client whose own timer fires cancels the call, and here its deadline lies later by the way of the request.
+    in_time = remaining is None or remaining > TRANSIT_SECONDS
+    return StatusCode.CANCELLED if in_time else StatusCode.DEADLINE_EXCEEDED
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -117,8 +125,7 @@ async def _observed(name: str, method: Method, request: bytes, context: Context,
     except BaseException as raised:
         status, error = status_of(raised), raised
         if isinstance(raised, asyncio.CancelledError):
-            # gRPC cancels the handler in both cases.
-            status = StatusCode.DEADLINE_EXCEEDED if context.time_remaining() == 0 else StatusCode.CANCELLED
+            status = status_of_cancellation(context.time_remaining())
             raise
         await context.abort(status, _sentence(raised, span))
     finally:

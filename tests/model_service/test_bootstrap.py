@@ -39,7 +39,7 @@ import pathlib, time
 
 class Model:
     def __init__(self, folder, parameters):
-        while (folder / "wait").exists():
+        while (folder.parents[2] / "wait").exists():
             time.sleep(0.01)
 
     def predict(self, inputs):
@@ -136,7 +136,7 @@ async def test_a_worker_serves_on_its_socket_and_its_port(folder: Path) -> None:
 async def test_a_worker_is_not_serving_while_it_loads(folder: Path) -> None:
     """While a model loads, probes are answered with NOT_SERVING, and SERVING follows when it is there."""
     settings = settings_for(folder)
-    wait = folder / "models" / "sum" / "1" / "wait"
+    wait = folder / "wait"
     wait.touch()
     async with serving(settings):
         await wait_health(unix(settings), NOT_SERVING)

@@ -15,7 +15,7 @@ from inference_core.errors import InferenceHubError, InvalidInput
 from inference_core.names import is_request_id
 from inference_core.tensors import Arrays
 from inference_pb import open_inference_pb2 as wire
-from model_service.interceptor import FAILURES, PROBES, STATUS, status_of
+from model_service.interceptor import FAILURES, PROBES, STATUS, status_of, status_of_cancellation
 from otel import tracing
 from tests.model_service.worker import Gate, end_of, infer_request, loaded, running_worker
 
@@ -63,6 +63,20 @@ def test_an_error_has_its_status(error: Exception, status: StatusCode) -> None:
     """What the client did wrong, what may be tried again and what failed are told apart."""
     assert status_of(error) is status
     assert (status in FAILURES) == (status not in {StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND})
+
+
+@pytest.mark.parametrize(
+    ("remaining", "status"),
+    [
+        (0.0, StatusCode.DEADLINE_EXCEEDED),
+        (0.01, StatusCode.DEADLINE_EXCEEDED),
+        (1.0, StatusCode.CANCELLED),
+        (None, StatusCode.CANCELLED),
+    ],
+)
+def test_a_cancellation_at_the_deadline_is_the_deadlines(remaining: float | None, status: StatusCode) -> None:
+    """A call that is cancelled as its deadline passes ran out of time; before that its client gave up."""
+    assert status_of_cancellation(remaining) is status
 
 
 async def test_a_call_is_one_line_with_its_ids() -> None:
