@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from deploy.up import down, logs, status, up
@@ -15,6 +16,7 @@ VERBS = {"up": up, "down": down, "status": status, "logs": logs}
 def main() -> int:
     """Run one verb; return 0, or 1 with the reason on standard error, or 130 after Ctrl-C."""
     arguments = _parser().parse_args()
+    os.umask(0o077)  # supervisord opens its own log before it applies the umask of its configuration
     try:
         VERBS[arguments.verb](settings_file.load())
     except ConfigurationError as error:

@@ -39,5 +39,4 @@ class Supervisor:
             capture_output=True,
             text=True,
             check=False,
-            umask=0o077,  # supervisord opens its own log before it applies its umask
         )

@@ -22,7 +22,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     """`up` says which address cannot be used, who to ask and which key to change, and starts nothing."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port} cannot be used.*gateway.port"):
+        with pytest.raises(ConfigurationError, match=rf"127\.0\.0\.1:{port} cannot be used.*gateway\.port"):
             up(settings_for(tmp_path, port))
     assert not (tmp_path / "run" / "supervisord.pid").exists()
 
@@ -37,5 +37,5 @@ def test_down_and_status_say_that_nothing_runs(tmp_path: Path) -> None:
 
 def test_logs_that_are_not_there_are_said_so(tmp_path: Path) -> None:
     """`logs` before the first start names the folder instead of waiting for ever."""
-    with pytest.raises(ConfigurationError, match="no logs in .*run/logs yet"):
+    with pytest.raises(ConfigurationError, match=r"no logs in .*run/logs yet"):
         logs(settings_for(tmp_path))
