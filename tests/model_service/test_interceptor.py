@@ -211,6 +211,7 @@ async def test_calls_at_once_keep_their_own_ids() -> None:
         slow = worker.protocol.ModelInfer(infer_request("slow"), metadata=(("x-request-id", "slow"),))
         await gate.wait_entered()
         await end_of(worker.protocol.ModelInfer(infer_request("m"), metadata=(("x-request-id", "quick"),)))
+        await worker.ended(1)
         gate.leave.set()
         await slow
         lines = [(line["request_id"], line["model"], line["status"]) for line in await worker.ended(2)]
