@@ -132,10 +132,14 @@ def _repository(folder: Path) -> Path:
 
 
 class Growth:
-    """The most by which the gateways' resident memory grew while this was entered, in MiB."""
+    """What the gateways took while this was entered.
+
+    `mebibytes` is the most by which one's resident memory grew, `descriptors` the most that all had open together.
+    """
 
     def __init__(self, processes: Iterable[psutil.Process]) -> None:
         self.mebibytes = 0.0
+        self.descriptors = 0
         self.processor_seconds = 0.0
         self._processes = list(processes)
         self._over = threading.Event()
@@ -158,6 +162,7 @@ class Growth:
             finished = self._over.wait(SAMPLING_SECONDS)
             grown = max(now - then for now, then in zip(self._resident(), self._before, strict=True))
             self.mebibytes = max(self.mebibytes, grown / MEBIBYTE)
+            self.descriptors = max(self.descriptors, sum(process.num_fds() for process in self._processes))
 
     def _resident(self) -> list[int]:
         return [process.memory_info().rss for process in self._processes]

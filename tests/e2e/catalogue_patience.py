@@ -172,12 +172,11 @@ def idle(bench: Bench) -> Outcome:
     """All are closed after `keep_alive`, and the file descriptors come back."""
     gateways = bench.gateways()
     before = _descriptors(gateways)
-    with connections(bench, {ASK + b"\r\n": IDLE}) as opened:
-        most = _descriptors(gateways)
+    with Growth(gateways) as growth, connections(bench, {ASK + b"\r\n": IDLE}) as opened:
         answered = wait_until_ended(opened)
     after = wait_for(lambda: (now := _descriptors(gateways)) <= before + 2 and now, "descriptors back")
-    wrong = unless(answered == IDLE, f"{answered} answered") + unless(most > before + 2, "none stayed")
-    return Outcome(f"{answered} x 200, then closed", f"descriptors {before} -> {most} -> {after}", wrong)
+    wrong = unless(answered == IDLE, f"{answered} answered") + unless(growth.descriptors > before + 2, "none stayed")
+    return Outcome(f"{answered} x 200, then closed", f"descriptors {before} -> {growth.descriptors} -> {after}", wrong)
 
 
 def _descriptors(processes: list[psutil.Process]) -> int:
