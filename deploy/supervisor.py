@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 from deploy.environment import CONFIGURATION, environment
+from inference_core.errors import ConfigurationError
 from inference_core.settings import CHECKOUT, Settings
 
+TIMEOUT_SECONDS = 40
 NOT_RUNNING = 3  # exit status of `supervisorctl status` when a program is not up (LSB)
 
 
@@ -32,6 +34,15 @@ class Supervisor:
         return self.control("status").returncode in {0, NOT_RUNNING} and self._socket.exists()
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        try:
+            return self._output_of(program, *arguments)
+        except subprocess.TimeoutExpired as error:
+            raise ConfigurationError(
+                f"supervisord does not react within {TIMEOUT_SECONDS} s; is it stopped? Its pid is in "
+                f"{self._socket.parent / 'supervisord.pid'}."
+            ) from error
+
+    def _output_of(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 - our own programs with our own arguments
             [str(self._programs / program), *arguments],
             cwd=CHECKOUT,
@@ -39,4 +50,5 @@ class Supervisor:
             capture_output=True,
             text=True,
             check=False,
+            timeout=TIMEOUT_SECONDS,
         )

@@ -55,8 +55,8 @@ def down(settings: Settings, say: Callable[[str], None] = print) -> None:
         say("Not running.")
         return
     say("Stopping: running requests end first ...")
-    # Not the pid file: supervisord removes that some time before it is gone.
-    process = Path("/proc") / (settings.run_folder / "supervisord.pid").read_text().strip()
+    # Not by the pid file: supervisord removes that some time before it is gone.
+    process = Path("/proc") / supervisor.control("pid").stdout.strip()
     supervisor.control("shutdown")
     deadline = time.monotonic() + DOWN_SECONDS
     while process.exists() and time.monotonic() < deadline:
@@ -93,8 +93,10 @@ def _check_unchanged(settings: Settings) -> None:
 
 def _make_folders(settings: Settings) -> None:
     for folder in (settings.run_folder, settings.run_folder / "logs", settings.run_folder / "jaeger"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
 
 
 def _check_ports(settings: Settings) -> None:
@@ -120,7 +122,7 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> None:
         ready, reasons = _ready(settings)
         if ready:
             return
-        if "FATAL" in supervisor.control("status").stdout:
+        if "FATAL" in supervisor.control("status", "gateway:*", "inference:*").stdout:
             break
         time.sleep(POLL_SECONDS)
     status = supervisor.control("status").stdout

@@ -20,12 +20,13 @@ METHOD = INFER.removeprefix("/")
 RETURN_SECONDS = 0.02
 """Kept back from the hop, so that also the answer to a missed deadline leaves before that deadline."""
 LOST = "No inference worker is ready; see GET /ready, and try again."
+FULL = "The inference worker takes no more at the moment; try again."
 LATE = "The deadline passed before the model answered; send a longer X-Request-Timeout or ask for less."
 
 ERRORS: Mapping[StatusCode, Callable[[str], errors.InferenceHubError]] = {
     StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
     StatusCode.NOT_FOUND: errors.UnknownModel,
-    StatusCode.RESOURCE_EXHAUSTED: errors.Overloaded,
+    StatusCode.RESOURCE_EXHAUSTED: lambda _: errors.Overloaded(FULL),
     StatusCode.UNAVAILABLE: lambda _: errors.NoWorker(LOST),
     StatusCode.CANCELLED: lambda _: errors.NoWorker(LOST),
     StatusCode.DEADLINE_EXCEEDED: lambda _: errors.DeadlineExceeded(LATE),

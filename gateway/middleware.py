@@ -20,6 +20,8 @@ from otel import tracing
 REQUEST_ID = "X-Request-Id"
 TRACE_ID = "X-Trace-Id"
 SERVER_ERROR = 500
+LONGEST_TRACESTATE = 512
+"""Bytes that W3C Trace Context asks to support; much more would outgrow the metadata of a gRPC call."""
 
 log = structlog.get_logger()
 
@@ -80,7 +82,10 @@ def _request_id(request: Request) -> str:
 
 def _carrier(request: Request) -> dict[str, str]:
     names = ("traceparent", "tracestate")
-    return {name: value for name in names if (value := request.get_header(name))}
+    carrier = {name: value for name in names if (value := request.get_header(name))}
+    if len(carrier.get("tracestate", "")) > LONGEST_TRACESTATE:
+        del carrier["tracestate"]
+    return carrier
 
 
 def _attributes(request: Request) -> dict[str, Any]:

@@ -31,7 +31,7 @@ SERVICE_CONFIG = {
                 "maxEjectionTime": "15s",
                 "maxEjectionPercent": 50,
                 "failurePercentageEjection": {
-                    "threshold": 50,
+                    "threshold": 95,  # a hung worker fails all; clients' mistakes count too, but never all
                     "minimumHosts": 2,
                     "requestVolume": 5,
                     "enforcementPercentage": 100,

@@ -50,6 +50,8 @@ def classification_of(model: str, outputs: Arrays) -> Classification:
     """
     if not {"class_id", "confidence"} <= outputs.keys():
         raise InvalidInput(f"Model {model} does not classify: it answers with {', '.join(outputs)}. Use ModelInfer.")
+    if not outputs["class_id"].size or not outputs["confidence"].size:
+        raise ModelFailed(f"Model {model} answered with no row.")
     # Through its shortest decimal form: 0.44 as FP32 is to stay 0.44, not to become 0.4399999976158142.
     confidence = float(str(outputs["confidence"].flat[0]))
     if not math.isfinite(confidence):

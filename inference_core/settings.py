@@ -23,6 +23,7 @@ DEFAULT_FILE = CHECKOUT / "deploy" / "settings.toml"
 SOCKET_PATH_LIMIT = 107  # sun_path in unix(7) holds 108 bytes with its closing NUL
 
 LAST_PORT = 65535
+RUN_FOLDER = r"^[^,%\"\x00-\x1f]+$"  # a comma separates gRPC's socket paths, the others mean something to supervisord
 DAY = 86_400.0  # bounds every time: infinity is a number in TOML, and no timer takes it
 
 Port = Annotated[int, Meta(ge=1, le=LAST_PORT)]
@@ -38,7 +39,7 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Port = 3000
     processes: Annotated[int, Meta(ge=2, le=64)] = 2
-    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    allowed_hosts: Annotated[tuple[str, ...], Meta(min_length=1)] = ("localhost", "127.0.0.1", "[::1]")
     deadline: Seconds = 5.0
     max_body_bytes: Count = 16 * 1024 * 1024
     body_deadline: Seconds = 30.0
@@ -68,8 +69,8 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repository: str = "model_service/models"
     max_message_bytes: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 64 * 1024 * 1024
     default_deadline: Seconds = 30.0
-    drain_pause: Pause = 0.4
-    drain_grace: Seconds = 5.0
+    drain_pause: Annotated[float, Meta(ge=0, le=2)] = 0.4
+    drain_grace: Annotated[float, Meta(gt=0, le=10)] = 5.0
     mock_latency: Pause = 0.5
 
 
@@ -86,7 +87,7 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where sockets, logs and state live; a relative folder counts from the checkout."""
 
-    run_folder: str = "run"
+    run_folder: Annotated[str, Meta(pattern=RUN_FOLDER)] = "run"
     allow_remote: bool = False
 
 

@@ -16,6 +16,7 @@ from model_service.engine import Engine
 from model_service.registry import LoadedModel, Registry
 
 SERVER_NAME = "inference-hub"
+MAX_TENSORS = 1024
 EXTENSIONS = ("model_repository",)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -88,6 +89,8 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: wire.ModelInferRequest, context: Context) -> wire.ModelInferResponse:
         """Run a model on a batch; the answer is raw exactly when the request was."""
         deadline = deadline_of(context, self._default_deadline)
+        if len(request.inputs) > MAX_TENSORS:
+            raise InvalidInput(f"A request has at most {MAX_TENSORS} input tensors.")
         inputs = read_tensors(request.inputs, request.raw_input_contents)
         wanted = [output.name for output in request.outputs]
         result = await self._engine.infer(request.model_name, request.model_version, inputs, deadline)

@@ -6,13 +6,14 @@ line is cut to fit. Messages of gunicorn, uvicorn, grpc and opentelemetry pass t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from opentelemetry import trace
@@ -49,6 +50,24 @@ def render(_: WrappedLogger, __: str, event: EventDict) -> str:
     return line if len(line) <= LINE_LIMIT else _shortened(_flat(event))
 
 
+class Unfailing:
+    """A text stream on which writing never raises: a request outlives the reader of its log lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or lose the text where nobody reads it any more."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        """Flush as far as that is possible."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class OncePerInterval(logging.Filter):
     """Let each place in the code log at most once in an interval of seconds."""
 
@@ -81,17 +100,18 @@ def configure(program: str, level: str, **identity: Any) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    output = cast("TextIO", Unfailing(sys.stdout))
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
-    _join_standard_logging(shared, level)
+    _join_standard_logging(shared, level, output)
 
 
-def _join_standard_logging(shared: list[Processor], level: str) -> None:
-    handler = logging.StreamHandler(sys.stdout)
+def _join_standard_logging(shared: list[Processor], level: str, output: TextIO) -> None:
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(), *shared],

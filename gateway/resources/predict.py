@@ -56,6 +56,7 @@ class PredictResource:
         call = Call(deadline_of(request, self._settings.deadline), request.context.request_id)
         body = self._parsed(await read_json_body(request, self._settings))
         model, inputs = self._asked(body)
+        call.deadline.check()
         inference = await self._dispatcher.infer(model, inputs, call)
         structlog.contextvars.bind_contextvars(model=inference.model, version=inference.version)
         request.context.span.set_attribute("app.model.name", inference.model)

@@ -57,6 +57,18 @@ async def test_the_callers_ids_are_kept_and_cross_the_hop(client: ASGIConductor,
     assert "baggage" not in worker.metadata
 
 
+@pytest.mark.parametrize(("length", "kept"), [(512, {"tracestate"}), (513, set())])
+async def test_a_long_tracestate_is_dropped(
+    client: ASGIConductor, worker: FakeWorker, length: int, kept: set[str]
+) -> None:
+    """The trace goes on without a tracestate that could outgrow the hop's metadata."""
+    state = "a=" + "x" * 252 + ",b=" + "y" * (length - 257)
+    headers = {"traceparent": PARENT, "tracestate": state, "Content-Type": "application/json"}
+    answer = await client.simulate_post("/predict", body=b'{"prompt": "x"}', headers=headers)
+    assert answer.headers["x-trace-id"] == TRACE
+    assert worker.metadata.keys() & {"tracestate"} == kept
+
+
 @pytest.mark.parametrize("offered", ["", "a b", "x" * 65, 'a"b', "ä", "../x"])
 async def test_other_request_ids_are_replaced(client: ASGIConductor, offered: str) -> None:
     """A request id that does not fit the pattern is never echoed."""

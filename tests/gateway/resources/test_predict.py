@@ -182,6 +182,18 @@ async def test_a_model_that_does_not_classify_is_said_so(client: ASGIConductor, 
     assert "vector" in answer.json["error"]
 
 
+async def test_an_answer_without_rows_is_a_failed_model(client: ASGIConductor, worker: FakeWorker) -> None:
+    """Empty outputs are a 502 with a sentence."""
+
+    def empty(_: str, __: Arrays) -> Arrays:
+        return {"class_id": np.zeros(0, "<i4"), "confidence": np.zeros(0, "<f4")}
+
+    worker.answer = empty
+    answer = await post(client, {"prompt": "x"})
+    assert answer.status_code == 502
+    assert "no row" in answer.json["error"]
+
+
 async def test_a_confidence_that_is_no_number_is_a_failed_model(client: ASGIConductor, worker: FakeWorker) -> None:
     """NaN from a model is a 502 with a sentence, never invalid JSON."""
 
