@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import grpc
 from grpc import StatusCode
@@ -12,6 +11,7 @@ from opentelemetry.trace import SpanKind, Tracer
 from gateway.call import Call
 from gateway.workers import INFER, Workers
 from inference_core import errors
+from inference_core.inference import Inference
 from inference_core.tensors import Arrays, read_tensors, write_inputs
 from inference_pb import open_inference_pb2 as wire
 from otel import tracing
@@ -33,15 +33,6 @@ ERRORS: Mapping[StatusCode, Callable[[str], errors.InferenceHubError]] = {
     StatusCode.INTERNAL: errors.ModelFailed,
 }
 """What a worker's status means here; any other is a failed worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inference:
-    """What a worker answered."""
-
-    model: str
-    version: str
-    outputs: Arrays
 
 
 class Dispatcher:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextvars import copy_context
-from dataclasses import dataclass
 
 import structlog
 from opentelemetry import trace
@@ -14,20 +13,12 @@ from opentelemetry.trace import Status, StatusCode, Tracer
 
 from inference_core.deadline import Deadline
 from inference_core.errors import InferenceHubError, ModelFailed
+from inference_core.inference import Inference
 from inference_core.tensors import Arrays
 from model_service.registry import LoadedModel, Registry
 from model_service.signature import check_inputs
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Inference:
-    """What a model answered, and which version it was."""
-
-    model: str
-    version: str
-    outputs: Arrays
 
 
 class Engine:
