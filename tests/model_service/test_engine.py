@@ -19,8 +19,9 @@ from structlog.testing import LogCapture
 
 from inference_core.deadline import Deadline
 from inference_core.errors import DeadlineExceeded, InferenceHubError, InvalidInput, ModelFailed, UnknownModel
+from inference_core.inference import Inference
 from inference_core.tensors import Arrays
-from model_service.engine import Engine, Inference
+from model_service.engine import Engine
 from model_service.registry import LoadedModel
 from otel.logs import add_trace_ids
 from tests.model_service.worker import Gate, Predictor, loaded, models, registry_of, runtime_of
