@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from gateway.workers import Workers
-from inference_core.names import is_request_id
+from inference_core.names import request_id_from
 from otel import tracing
 
 REQUEST_ID = "X-Request-Id"
@@ -36,7 +35,7 @@ class Observation:
         """Start clock, span and log context."""
         context = request.context
         context.started = time.perf_counter()
-        context.request_id = _request_id(request)
+        context.request_id = request_id_from(request.get_header(REQUEST_ID) or "")
         parent = tracing.context_from(_carrier(request))
         context.span = self._tracer.start_span(request.method, parent, SpanKind.SERVER, _attributes(request))
         context.trace_id = tracing.trace_id_of(context.span)
@@ -73,11 +72,6 @@ class Life:
         await self._workers.close()
         self._traces.stop()
         log.info("stopped")
-
-
-def _request_id(request: Request) -> str:
-    offered = request.get_header(REQUEST_ID) or ""
-    return offered if is_request_id(offered) else uuid.uuid4().hex
 
 
 def _carrier(request: Request) -> dict[str, str]:

@@ -8,7 +8,6 @@ from contextvars import copy_context
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.trace import Status, StatusCode, Tracer
 
 from inference_core.deadline import Deadline
@@ -35,23 +34,16 @@ class Engine:
         """
         loaded = self._registry.get(model, version)
         check_inputs(loaded.on_disk.name, loaded.on_disk.description.inputs, inputs)
-        context = self._describe(loaded)
+        _describe(loaded)
         loop = asyncio.get_running_loop()
         # Cancelling this await drops the computation while it is queued; a running one ends unobserved.
-        # The copied context gives what the model logs from its thread the ids of the request.
+        # The copied context makes the call's span the parent of ours, and gives what the model logs the request's ids.
         outputs = await loop.run_in_executor(
-            loaded.threads, copy_context().run, self._compute, loaded, inputs, deadline, context
+            loaded.threads, copy_context().run, self._compute, loaded, inputs, deadline
         )
         return Inference(loaded.on_disk.name, loaded.on_disk.version, outputs)
 
-    def _describe(self, loaded: LoadedModel) -> Context:
-        span = trace.get_current_span()
-        span.set_attribute("app.model.name", loaded.on_disk.name)
-        span.set_attribute("app.model.version", loaded.on_disk.version)
-        structlog.contextvars.bind_contextvars(model=loaded.on_disk.name, version=loaded.on_disk.version)
-        return trace.set_span_in_context(span)
-
-    def _compute(self, loaded: LoadedModel, inputs: Arrays, deadline: Deadline, context: Context) -> Arrays:
+    def _compute(self, loaded: LoadedModel, inputs: Arrays, deadline: Deadline) -> Arrays:
         deadline.check()
         started = time.time_ns()
         error: str | None = None
@@ -65,16 +57,23 @@ class Engine:
             log.exception("model failed", model=loaded.on_disk.name, version=loaded.on_disk.version)
             raise ModelFailed(f"Model {loaded.on_disk.name} failed on this input.") from unexpected
         finally:
-            self._record(loaded, inputs, started, error, context)
+            self._record(loaded, inputs, started, error)
 
-    def _record(self, loaded: LoadedModel, inputs: Arrays, started: int, error: str | None, context: Context) -> None:
+    def _record(self, loaded: LoadedModel, inputs: Arrays, started: int, error: str | None) -> None:
         attributes = {
             "app.model.name": loaded.on_disk.name,
             "app.model.version": loaded.on_disk.version,
             "app.batch.rows": next(iter(inputs.values())).shape[0],
         }
-        span = self._tracer.start_span("compute", context, attributes=attributes, start_time=started)
+        span = self._tracer.start_span("compute", attributes=attributes, start_time=started)
         if error is not None:
             span.set_attribute("error.type", error)
             span.set_status(Status(StatusCode.ERROR, error))
         span.end()
+
+
+def _describe(loaded: LoadedModel) -> None:
+    span = trace.get_current_span()
+    span.set_attribute("app.model.name", loaded.on_disk.name)
+    span.set_attribute("app.model.version", loaded.on_disk.version)
+    structlog.contextvars.bind_contextvars(model=loaded.on_disk.name, version=loaded.on_disk.version)

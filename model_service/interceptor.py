@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
@@ -17,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Tracer
 
 from inference_core import errors
-from inference_core.names import is_request_id
+from inference_core.names import request_id_from
 from otel import tracing
 
 STATUS: Mapping[type[errors.InferenceHubError], StatusCode] = {
@@ -95,7 +94,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             span = tracing.start_rpc_span(self._tracer, SpanKind.SERVER, name, parent)
             token = otel_context.attach(trace.set_span_in_context(span, parent))
             structlog.contextvars.clear_contextvars()
-            structlog.contextvars.bind_contextvars(request_id=_request_id(metadata))
+            structlog.contextvars.bind_contextvars(request_id=request_id_from(metadata.get(REQUEST_ID, "")))
             try:
                 return await _observed(name, method, request, context, span)
             finally:
@@ -154,8 +153,3 @@ def _metadata(context: Context) -> dict[str, str]:
             # As RFC 9110 joins repeated fields: of two request ids, neither is then believed.
             joined[key] = f"{joined[key]},{value}" if key in joined else value
     return joined
-
-
-def _request_id(metadata: Mapping[str, str]) -> str:
-    offered = metadata.get(REQUEST_ID, "")
-    return offered if is_request_id(offered) else uuid.uuid4().hex
