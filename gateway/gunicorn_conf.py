@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from inference_core import settings
-
-_gateway = settings.load().gateway
-
 bind = "fd://0"  # the listening socket is supervisord's, so that a restart refuses nobody
 worker_class = "gateway.http_worker.GatewayWorker"
 workers = 1
 logger_class = "gateway.gunicorn_log.GunicornLogger"
 accesslog = None
-keepalive = int(_gateway.keep_alive)
 graceful_timeout = 15
 timeout = 30
 backlog = 2048
