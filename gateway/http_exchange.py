@@ -64,11 +64,15 @@ class Exchange(RequestResponseCycle):
             self.keep_alive = False
         return super().send(message)
 
+    on_leave: Callable[[], object] | None = None
+
     def is_over(self) -> bool:
         """Tell whether nothing more will be sent."""
         return self.response_complete or self.disconnected
 
     def abandon(self) -> None:
-        """Let the application see `http.disconnect` and drop whatever it still sends."""
+        """Let the application see `http.disconnect`, end what it awaits, and drop whatever it still sends."""
         self.disconnected = True
         self.message_event.set()
+        if self.on_leave is not None:
+            self.on_leave()

@@ -13,7 +13,9 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from gateway.direct import DIRECT_ROUTES, DirectRoutes
 from gateway.http_connection import Border, GuardedConnection, Phase
+from gateway.http_direct import DirectExchange, Pending, pending
 from gateway.http_exchange import Exchange
 from gateway.http_head import (
     NEVER_TRAILERS,
@@ -26,6 +28,7 @@ from gateway.http_head import (
     replace_host,
 )
 from gateway.http_refusal import Refusal, Refused
+from gateway.leaving import EXCHANGE
 from inference_core.settings import Gateway
 
 MAX_PIPELINED = 16
@@ -45,7 +48,16 @@ class EndOfInput(Exception):
 class GatewayProtocol(GuardedConnection):
     """Reads requests from one connection. `guarded_protocol` makes the class that uvicorn instantiates."""
 
-    __slots__ = ("body_begun", "chunks", "head_bytes", "head_fields", "heard", "unreported_bytes")
+    __slots__ = (
+        "body_begun",
+        "chunks",
+        "direct_routes",
+        "head_bytes",
+        "head_fields",
+        "heard",
+        "pending",
+        "unreported_bytes",
+    )
 
     def __init__(
         self,
@@ -61,6 +73,8 @@ class GatewayProtocol(GuardedConnection):
         self.head_fields = 0
         self.chunks = 0
         self.body_begun = False
+        self.pending: Pending | None = None
+        self.direct_routes: DirectRoutes = app_state.get(DIRECT_ROUTES, {})
 
     # Bytes
 
@@ -76,6 +90,8 @@ class GatewayProtocol(GuardedConnection):
         except httptools.HttpParserError as error:
             self._stop_parsing(error.__context__)
         else:
+            if self.pending is not None:
+                self._hand_over(self.pending)
             self._check_progress(len(data))
 
     def _feed(self, data: bytes) -> None:
@@ -114,7 +130,8 @@ class GatewayProtocol(GuardedConnection):
             self.cycle.keep_alive = False
         if self.running is not None and not self.cycle.keep_alive:
             raise EndOfInput
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
         self.heard = True
         self.phase = Phase.HEAD
         self.head_bytes = self.head_fields = self.chunks = 0
@@ -152,11 +169,36 @@ class GatewayProtocol(GuardedConnection):
         check_length(self.headers, self.limits.max_body_bytes)
         if self.parser.should_upgrade() and has_body(self.headers):
             raise Refused(UPGRADE_WITH_BODY)
+        self.phase = Phase.BODY
+        self.pending = pending(self.direct_routes, method, self.url, self.headers) if version == "1.1" else None
+        if self.pending is None:
+            self._begin_exchange(version, method, target)
+
+    def _hand_over(self, request: Pending) -> None:
+        # The rest of its body will come later, so the application reads it, with its deadline.
+        self.pending = None
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        self._begin_exchange(version, method, read_target(self.url))
+        if request.body:
+            super().on_body(request.body)
+
+    def _begin_exchange(self, version: str, method: bytes, target: Target) -> None:
         if target.authority:
             replace_host(self.headers, target.authority)
+        self.scope = {  # type: ignore[typeddict-item]  # the rest follows in _describe
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "server": self.server,
+            "client": self.client,
+            "scheme": "http",
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
         self._describe(version, method, target)
-        self.phase = Phase.BODY
-        self._enqueue(self._exchange(version))
+        exchange = self._exchange(version)
+        self.scope[EXCHANGE] = exchange  # type: ignore[literal-required]  # an extension of our own
+        self._enqueue(exchange)
 
     def _describe(self, version: str, method: bytes, target: Target) -> None:
         self.scope["http_version"] = version
@@ -180,11 +222,11 @@ class GatewayProtocol(GuardedConnection):
             on_response=self.on_response_complete,
         )
 
-    def _enqueue(self, exchange: Exchange) -> None:
+    def _enqueue(self, exchange: Exchange | DirectExchange) -> None:
         self.cycle = exchange
         if self.is_answering():
             self.flow.hold_reading()
-            self.pipeline.appendleft((exchange, self.app))
+            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # uvicorn knows only its own kind
         else:
             self.start(exchange)
 
@@ -201,14 +243,25 @@ class GatewayProtocol(GuardedConnection):
         if not self.body_begun:
             self.body_begun = True
             self.disarm_head_timer()
-        super().on_body(body)
+        if self.pending is None:
+            super().on_body(body)
+        else:
+            self.pending.body += body
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
         self.heard = True
         self.phase = Phase.IDLE
         self.disarm_head_timer()
-        super().on_message_complete()
+        if self.pending is None:
+            super().on_message_complete()
+        else:
+            self._answer_directly(self.pending)
+
+    def _answer_directly(self, request: Pending) -> None:
+        self.pending = None
+        keep_alive = not self.border.draining and self.parser.should_keep_alive()
+        self._enqueue(DirectExchange(request, self.line, self.flow, self.on_response_complete, keep_alive=keep_alive))
 
 
 def guarded_protocol(limits: Gateway) -> type[GatewayProtocol]:

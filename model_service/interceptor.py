@@ -40,7 +40,7 @@ FAILURES = {
 """The statuses that mark a server span as failed (semantic conventions, RPC spans)."""
 
 OURS = ("/inference.GRPCInferenceService/", "/ModelInference/")
-PROBES = {f"{OURS[0]}{probe}" for probe in ("ServerLive", "ServerReady", "ModelReady", "RepositoryIndex")}
+PROBES = {f"{OURS[0]}{probe}" for probe in ("ServerLive", "ServerReady", "ModelReady", "RepositoryIndex", "ModelConfig")}
 """Asked every second by gateways and people; they raise nothing, and their traces would drown the others."""
 
 REQUEST_ID = "x-request-id"

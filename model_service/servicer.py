@@ -73,6 +73,11 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         model = self._registry.get(request.name, request.version)
         return _metadata(model, self._registry.versions(model.on_disk.name))
 
+    async def ModelConfig(self, request: wire.ModelConfigRequest, context: Context) -> wire.ModelConfigResponse:
+        """Return how a model is run."""
+        model = self._registry.get(request.name, request.version)
+        return wire.ModelConfigResponse(config=wire.ModelConfig(name=model.on_disk.name, max_batch_size=64))
+
     async def RepositoryIndex(
         self, request: wire.RepositoryIndexRequest, context: Context
     ) -> wire.RepositoryIndexResponse:

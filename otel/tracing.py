@@ -51,10 +51,19 @@ class Tracing:
         worker.join(STOP_SECONDS)
 
 
-def start(settings: Telemetry, service: str, version: str, attributes: Mapping[str, Any] | None = None) -> Tracing:
-    """Start tracing for a service (`gateway`, `inference-worker`); `attributes` describe this process further."""
+def start(
+    settings: Telemetry,
+    service: str,
+    version: str,
+    attributes: Mapping[str, Any] | None = None,
+    sampler: Sampler | None = None,
+) -> Tracing:
+    """Start tracing for a service (`gateway`, `inference-worker`); `attributes` describe this process further.
+
+    Without a sampler, what arrives sampled stays so, and of the rest `sample_ratio`.
+    """
     provider = TracerProvider(
-        sampler=_sampler(settings),
+        sampler=sampler or _sampler(settings),
         resource=_resource(service, version, attributes or {}),
         shutdown_on_exit=False,
     )
