@@ -25,7 +25,7 @@ from inference_core.deadline import Deadline, now
 from inference_core.errors import InferenceHubError, ModelFailed
 from inference_core.expiry import Expiry
 from inference_core.lanes import Lanes
-from inference_core.tensors import Arrays
+from inference_core.tensors import Arrays, size_of
 
 UNANSWERED = "The model's worker gave no answer for this request; it is safe to try again."
 
@@ -68,7 +68,7 @@ class Entry:
         self.key = key
         self.inputs = inputs
         self.rows: int = arrays[0].shape[0] if arrays else 1
-        self.size = sum([array.nbytes for array in arrays])
+        self.size = sum([size_of(array) for array in arrays])
         self.deadline = deadline
         self.context = context
         self.background = background
