@@ -6,6 +6,7 @@ Lines of calls that went well, or were refused to protect the others, are kept u
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from typing import Any
 
@@ -66,7 +67,9 @@ class Observer:
         if status not in RATIONED or self._lines.take():
             log.info("call", **_line(call, status, error))
         elif self._report is None:
-            self._report = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)
+            loop = asyncio.get_running_loop()
+            # In a context of its own: the line is about no call.
+            self._report = loop.call_later(REPORT_SECONDS, self._tell, context=contextvars.Context())
 
     def _tell(self) -> None:
         self._report = None
