@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -92,7 +93,10 @@ def _check_unchanged(settings: Settings) -> None:
 
 
 def _make_folders(settings: Settings) -> None:
-    for folder in (settings.run_folder, settings.run_folder / "logs", settings.run_folder / "jaeger"):
+    run = settings.run_folder
+    # Numbers of the processes before these would be counted on.
+    shutil.rmtree(settings.metrics_folder, ignore_errors=True)
+    for folder in (run, run / "logs", run / "jaeger", settings.metrics_folder):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

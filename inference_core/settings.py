@@ -124,6 +124,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return CHECKOUT / self.layout.run_folder
 
     @property
+    def metrics_folder(self) -> Path:
+        """The absolute folder in which all processes keep their metrics; made anew at each `up`."""
+        return self.run_folder / "metrics"
+
+    @property
     def repository(self) -> Path:
         """The absolute folder of the model repository."""
         return CHECKOUT / self.inference.repository

@@ -32,7 +32,7 @@ from model_service.servicer import OpenInferenceServicer
 from model_service.slot import SlotLock
 from otel import tracing
 from otel.allowance import Allowance
-from otel.metrics import FOLDER, WorkerMetrics, open_registry
+from otel.metrics import WorkerMetrics, open_registry
 from otel.requests import RequestTraces
 
 SERVICE = "inference-worker"
@@ -50,7 +50,7 @@ async def serve(settings: Settings, slot: int) -> None:
     # The gateway decides what is sampled; its workers always follow.
     telemetry = msgspec.structs.replace(settings.telemetry, trust_sampled_flag=True)
     traces = tracing.start(telemetry, SERVICE, VERSION, {"app.worker.slot": slot}, sampler=ALWAYS_ON)
-    metrics = WorkerMetrics(open_registry(settings.run_folder / FOLDER, f"inference-{slot}"))
+    metrics = WorkerMetrics(open_registry(settings.metrics_folder, f"inference-{slot}"))
     registry = Registry()
     engine = Engine(registry, partial(_admission, settings), settings.inference.inline_seconds, metrics)
     observer = Observer(

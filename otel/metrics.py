@@ -18,10 +18,10 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
-FOLDER = "metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NAMESPACE = "inferencehub"
 OTHER = "other"
+NO_FOLDER = b"# There is no folder for metrics: these processes were not started by `up`.\n"
 MODEL = ("model", "version")
 
 SECONDS = (
@@ -43,10 +43,11 @@ def open_registry(folder: Path, place: str) -> CollectorRegistry:
 
 
 def page(folder: Path) -> bytes:
-    """Return the metrics of all processes in Prometheus' text format; empty where there is no folder."""
+    """Return the metrics of all processes in Prometheus' text format; reads files."""
+    if not folder.is_dir():
+        return NO_FOLDER
     registry = CollectorRegistry()
-    if folder.is_dir():
-        MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]  # untyped there
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]  # untyped there
     return generate_latest(registry)
 
 
