@@ -60,5 +60,5 @@ class Quarantine:
         """Raise WorkerKiller for inputs that are refused; costs nothing while there are none."""
         while self._until and next(iter(self._until.values())) <= now():
             self._until.popitem(last=False)
-        if fingerprint_of(model, inputs) in self._until:
+        if self._until and fingerprint_of(model, inputs) in self._until:
             raise WorkerKiller(KILLED)
