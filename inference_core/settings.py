@@ -70,7 +70,10 @@ class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The workers. Slot s listens on a Unix socket for the gateway and on `port` + s for people."""
+    """The workers. Slot s listens on a Unix socket for the gateway and on `port` + s for people.
+
+    The bounds of the queue hold for each model of each worker.
+    """
 
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     host: str = "127.0.0.1"
@@ -81,6 +84,10 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_pause: Annotated[float, Meta(ge=0, le=2)] = 0.4
     drain_grace: Annotated[float, Meta(gt=0, le=10)] = 5.0
     mock_latency: Pause = 0.5
+    max_queue_rows: Count = 8192
+    max_queue_bytes: Count = 256 * 1024 * 1024
+    queue_target: Seconds = 0.1
+    inline_seconds: Annotated[float, Meta(ge=0, le=0.01)] = 0.0002
 
 
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
