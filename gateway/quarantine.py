@@ -52,13 +52,14 @@ class Quarantine:
         return text
 
     def _add(self, fingerprint: bytes) -> None:
-        if len(self._until) >= MOST:
-            self._until.popitem(last=False)
         self._until[fingerprint] = now() + self._seconds
+        self._until.move_to_end(fingerprint)  # the order is that of expiry
+        if len(self._until) > MOST:
+            self._until.popitem(last=False)
 
     def check(self, model: str, inputs: Arrays) -> None:
         """Raise WorkerKiller for inputs that are refused; costs nothing while there are none."""
         while self._until and next(iter(self._until.values())) <= now():
             self._until.popitem(last=False)
-        if fingerprint_of(model, inputs) in self._until:
+        if self._until and fingerprint_of(model, inputs) in self._until:
             raise WorkerKiller(KILLED)
