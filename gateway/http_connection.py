@@ -183,9 +183,7 @@ class GuardedConnection(HttpToolsProtocol):
         """Hand one exchange to the application, or to what answers it without."""
         self.running = exchange
         if isinstance(exchange, DirectExchange):
-            exchange.task = task = self.loop.create_task(exchange.run(self.server_state.default_headers))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            exchange.begin(self.server_state.default_headers)
         else:
             self._start_asgi_task(exchange, self.app)
 

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from gateway.direct import DirectRoute, DirectRoutes, Fields, Reply
-from gateway.http_exchange import HoldableFlow
+from gateway.direct import DirectRoute, DirectRoutes, Fields, Reply, Work
 
 MOST_BYTES = 64 * 1024
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -46,35 +45,29 @@ class DirectExchange:
     """One such request under way; it has what a connection asks of an Exchange."""
 
     __slots__ = (
+        "_default_fields",
+        "_work",
         "disconnected",
-        "flow",
         "keep_alive",
         "on_response",
         "pending",
         "response_started",
-        "task",
         "transport",
     )
 
     more_body = False
 
     def __init__(
-        self,
-        pending: Pending,
-        transport: asyncio.Transport,
-        flow: HoldableFlow,
-        on_response: Callable[[], None],
-        *,
-        keep_alive: bool,
+        self, pending: Pending, transport: asyncio.Transport, on_response: Callable[[], None], *, keep_alive: bool
     ) -> None:
         self.pending = pending
         self.transport = transport
-        self.flow = flow
         self.on_response = on_response
         self.keep_alive = keep_alive
         self.disconnected = False
         self.response_started = False
-        self.task: asyncio.Task[None] | None = None
+        self._work: Work | None = None
+        self._default_fields: list[tuple[bytes, bytes]] = []
 
     @property
     def response_complete(self) -> bool:
@@ -88,25 +81,22 @@ class DirectExchange:
     def abandon(self) -> None:
         """End the work for a client that has left."""
         self.disconnected = True
-        if self.task is not None:
-            self.task.cancel()
+        if self._work is not None:
+            self._work.leave()
 
-    async def run(self, default_fields: list[tuple[bytes, bytes]]) -> None:
-        """Have the request answered and write the answer."""
-        try:
-            reply = await self.pending.route(self.pending.fields, self.pending.body)
-            if self.flow.write_paused:
-                await self.flow.drain()
-        except asyncio.CancelledError:
-            if self.disconnected:
-                return
-            raise
-        if not self.disconnected:
-            self.response_started = True
-            self.transport.write(_rendered(reply, default_fields, keep_alive=self.keep_alive))
-            self.on_response()
-            if not self.keep_alive:
-                self.transport.close()
+    def begin(self, default_fields: list[tuple[bytes, bytes]]) -> None:
+        """Have the request answered."""
+        self._default_fields = default_fields
+        self._work = self.pending.route(self.pending.fields, self.pending.body, self._write)
+
+    def _write(self, reply: Reply) -> None:
+        if self.disconnected:
+            return
+        self.response_started = True
+        self.transport.write(_rendered(reply, self._default_fields, keep_alive=self.keep_alive))
+        self.on_response()
+        if not self.keep_alive:
+            self.transport.close()
 
 
 def _rendered(reply: Reply, default_fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:

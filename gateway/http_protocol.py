@@ -261,7 +261,7 @@ class GatewayProtocol(GuardedConnection):
     def _answer_directly(self, request: Pending) -> None:
         self.pending = None
         keep_alive = not self.border.draining and self.parser.should_keep_alive()
-        self._enqueue(DirectExchange(request, self.line, self.flow, self.on_response_complete, keep_alive=keep_alive))
+        self._enqueue(DirectExchange(request, self.line, self.on_response_complete, keep_alive=keep_alive))
 
 
 def guarded_protocol(limits: Gateway) -> type[GatewayProtocol]:
