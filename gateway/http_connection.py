@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from gateway.door import Door
 from gateway.http_direct import DirectExchange
 from gateway.http_exchange import Exchange, HoldableFlow, Line
 from gateway.http_refusal import Refusal, answer, log_refusal
@@ -34,11 +35,12 @@ class Phase(enum.Enum):
 
 
 class Border:
-    """What all connections of a process share: limits, and whether the process is leaving."""
+    """What all connections of a process share: limits, the door, and whether the process is leaving."""
 
     def __init__(self, limits: Gateway) -> None:
         self.limits = limits
         self.allowed_hosts = frozenset(host.lower().encode("ascii") for host in limits.allowed_hosts)
+        self.door = Door(limits)
         self.draining = False
 
 
@@ -106,7 +108,7 @@ class GuardedConnection(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._unset_keepalive_if_required()
-        self.pipeline.clear()
+        self._drop_pipeline()
         if self.running is not None and not self.running.is_over():
             self.running.abandon()
         super().connection_lost(exc)
@@ -205,6 +207,11 @@ class GuardedConnection(HttpToolsProtocol):
             self.flow.release_reading()
         return cast("Exchange | DirectExchange", exchange)
 
+    def _drop_pipeline(self) -> None:
+        for exchange, _ in self.pipeline:
+            cast("Exchange | DirectExchange", exchange).drop()
+        self.pipeline.clear()
+
     def _rest(self) -> None:
         self.flow.resume_reading()
         if self.phase is Phase.IDLE:
@@ -246,7 +253,7 @@ class GuardedConnection(HttpToolsProtocol):
         self.discarding = self.lingering = True
         self.disarm_head_timer()
         self._unset_keepalive_if_required()
-        self.pipeline.clear()
+        self._drop_pipeline()
         self.transport.write_eof()
         self.flow.release_reading()
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self._hang_up)

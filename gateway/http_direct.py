@@ -84,6 +84,9 @@ class DirectExchange:
         if self._work is not None:
             self._work.leave()
 
+    def drop(self) -> None:
+        """Note that it will never begin."""
+
     def begin(self, default_fields: list[tuple[bytes, bytes]]) -> None:
         """Have the request answered."""
         self._default_fields = default_fields
