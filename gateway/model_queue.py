@@ -15,7 +15,7 @@ from gateway.attempts import Attempt, Attempts
 from gateway.hedging import Stalls
 from gateway.quarantine import KILLED, Quarantine, fingerprint_of
 from gateway.replay import RetryBudget, halved
-from gateway.slots import ModelFacts, Slot, State
+from gateway.slots import ModelFacts, Slot
 from gateway.workers import Workers
 from inference_core import errors
 from inference_core.admission import Admission
@@ -99,13 +99,13 @@ class ModelQueue(Consumers[Slot]):
             place.suspect()
             self.batcher.put_back(batch.waiting())
             return
-        attempt = self._begin(place, batch)
+        connections, attempt = place.connections, self._begin(place, batch)
         try:
             response = await attempt.call
         except grpc.aio.AioRpcError as error:
             self._end(attempt, error.code())
             if not await self._saved_by_hedge(attempt):
-                await self._failed(attempt, error)
+                await self._failed(attempt, error, connections)
         except asyncio.CancelledError:
             self._end(attempt, StatusCode.CANCELLED)
             if not attempt.is_beaten:
@@ -155,10 +155,10 @@ class ModelQueue(Consumers[Slot]):
 
     # Failures
 
-    async def _failed(self, attempt: Attempt, error: grpc.aio.AioRpcError) -> None:
+    async def _failed(self, attempt: Attempt, error: grpc.aio.AioRpcError, connections: int) -> None:
         code = error.code()
         if code in LOSSES:
-            await self._lost_or_turned_away(attempt)
+            await self._lost_or_turned_away(attempt, connections)
         elif code in PERHAPS_ONE_OF_MANY or _is_too_large(error):
             self._isolate(attempt.batch.waiting(), _translated(error))
         else:
@@ -173,13 +173,12 @@ class ModelQueue(Consumers[Slot]):
             for entry in entries:
                 self.batcher.fail(entry, error)
 
-    async def _lost_or_turned_away(self, attempt: Attempt) -> None:
+    async def _lost_or_turned_away(self, attempt: Attempt, connections: int) -> None:
         # Both have the same status. A worker that says so itself is still there, and nobody is to blame.
-        is_drained = attempt.slot.state is State.DRAINING
         attempt.slot.suspect()
-        if is_drained:
+        if attempt.slot.drains:
             self._repeat(attempt.batch.waiting())
-        elif attempt.slot.is_connected() and await attempt.slot.answers():
+        elif connections == attempt.slot.connections and attempt.slot.is_connected() and await attempt.slot.answers():
             self._turned_away(attempt.batch.waiting())
         else:
             self._lost(attempt, attempt.batch.waiting())

@@ -70,7 +70,10 @@ NO_MODELS: Mapping[str, ModelFacts] = {}
 
 @dataclass(eq=False)
 class Slot:
-    """A worker's place. `in_flight` counts batches by model, `batches` all of them."""
+    """A worker's place. `in_flight` counts batches by model, `batches` all of them, `connections` those that broke.
+
+    `drains`: its worker announced that it leaves, also once it has left, until the next one comes.
+    """
 
     number: int
     path: str
@@ -81,6 +84,8 @@ class Slot:
     index: wire.RepositoryIndexResponse | None = None
     in_flight: dict[str, int] = field(default_factory=dict)
     batches: int = 0
+    connections: int = 0
+    drains: bool = False
 
     @property
     def death_note(self) -> Path:
@@ -109,12 +114,13 @@ class Slot:
         return self._channel.get_state() is grpc.ChannelConnectivity.READY
 
     async def answers(self) -> bool:
-        """Tell whether the worker's event loop turns and the connection to it holds."""
+        """Tell whether the worker's event loop turns and the connection to it has held meanwhile."""
+        connections = self.connections
         try:
             await self._check(SUSPECT_PROBE_SECONDS)
         except grpc.aio.AioRpcError:
             return False
-        return True
+        return connections == self.connections
 
     def infer(
         self, request: wire.ModelInferRequest, timeout: float, metadata: tuple[tuple[str, str], ...]
@@ -148,6 +154,7 @@ class Slot:
                 pass  # the connection is gone, or was never there
             except Exception:  # whatever a foreign server sends, the slot is minded on
                 log.exception("minding a worker failed", slot=self.number)
+            self.connections += 1
             self._become(State.ABSENT)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -257,5 +264,7 @@ class Slot:
         previous, self.state = self.state, state
         if state is State.ABSENT:
             self.models, self.index = NO_MODELS, None
+        else:
+            self.drains = state is State.DRAINING
         log.info("worker", slot=self.number, state=state.value, previous=previous.value)
         self.changed(self)
