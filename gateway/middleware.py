@@ -36,8 +36,6 @@ class Observation:
         context.call, context.refused = None, ""
         if context.observed.trace.span is not None:
             context.observed.trace.span.set_attributes(_attributes(request))
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=context.observed.request_id)
 
     async def process_response(self, request: Request, response: Response, _: object, __: bool) -> None:  # noqa: FBT001 - Falcon's signature
         """Put the ids on the answer and end."""

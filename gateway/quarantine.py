@@ -52,9 +52,10 @@ class Quarantine:
         return text
 
     def _add(self, fingerprint: bytes) -> None:
-        if len(self._until) >= MOST:
-            self._until.popitem(last=False)
         self._until[fingerprint] = now() + self._seconds
+        self._until.move_to_end(fingerprint)  # the order is that of expiry
+        if len(self._until) > MOST:
+            self._until.popitem(last=False)
 
     def check(self, model: str, inputs: Arrays) -> None:
         """Raise WorkerKiller for inputs that are refused; costs nothing while there are none."""

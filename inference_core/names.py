@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 
@@ -15,6 +16,7 @@ _FIXED_BITS, _VERSION_4 = 0xF000_C000_0000_0000_0000, 0x4000_8000_0000_0000_0000
 """Version and variant of a UUID (RFC 9562, section 5.4)."""
 
 _random = random.Random(random.SystemRandom().getrandbits(128))  # noqa: S311  # identifiers, not secrets
+os.register_at_fork(after_in_child=_random.seed)  # gunicorn's arbiter imports this, and its workers must differ
 
 
 def is_model_name(text: str) -> bool:
