@@ -34,7 +34,7 @@ def up(settings: Settings, say: Callable[[str], None] = print) -> None:
     if supervisor.is_running():
         _check_unchanged(settings)
         say("Already running; starting what is stopped.")
-        supervisor.control("start", "inference:*", "gateway:*")
+        supervisor.control("start", "controller", "inference:*", "gateway:*")
     else:
         _make_folders(settings)
         _check_ports(settings)

@@ -46,10 +46,10 @@ def groups(options: Any) -> dict[str, Any]:
 
 
 def test_the_programs_are_the_expected_ones(groups: dict[str, Any]) -> None:
-    """Gateway and inference start by themselves, Jaeger only when asked."""
-    assert set(groups) == {"gateway", "inference", "jaeger"}
+    """Controller, gateway and inference start by themselves, Jaeger only when asked."""
+    assert set(groups) == {"controller", "gateway", "inference", "jaeger"}
     started = {name: {process.autostart for process in group.process_configs} for name, group in groups.items()}
-    assert started == {"gateway": {True}, "inference": {True}, "jaeger": {False}}
+    assert started == {"controller": {True}, "gateway": {True}, "inference": {True}, "jaeger": {False}}
 
 
 def test_numbers_come_from_the_settings(groups: dict[str, Any], settings: Settings) -> None:
