@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.controller.history import recorded
+from deploy.exits_report import exits_report
 from deploy.supervisor import Supervisor
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
@@ -67,9 +69,11 @@ def down(settings: Settings, say: Callable[[str], None] = print) -> None:
 
 
 def status(settings: Settings, say: Callable[[str], None] = print) -> None:
-    """Say what runs, as supervisorctl does."""
+    """Say what runs, as supervisorctl does, and which programs ended lately."""
     supervisor = Supervisor(settings)
     say(supervisor.control("status").stdout.strip() if supervisor.is_running() else "Not running; start with make up.")
+    for line in exits_report(recorded(settings.run_folder), time.time()):
+        say(line)
 
 
 def logs(settings: Settings, say: Callable[[str], None] = print) -> None:

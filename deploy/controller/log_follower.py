@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -28,32 +29,22 @@ class LogFollower:
 
     def __init__(self, path: Path, backups: int) -> None:
         self._paths = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, backups + 1))]
-        self._unchanged: tuple[Position, int, int] | None = None
 
     def read(self, position: Position) -> tuple[list[str], Position]:
         """Return whole lines after a position and the position behind them; no lines when there are none yet.
 
         One call reads at most CHUNK_BYTES and from one file only, so read until nothing comes.
         """
-        try:
-            status = self._paths[0].stat()
-        except FileNotFoundError:
-            return [], position
-        state = (position, status.st_ino, status.st_size)
-        if state == self._unchanged:
-            return [], position
-        lines, after = self._after(position)
-        self._unchanged = None if lines else state
-        return lines, after
-
-    def _after(self, position: Position) -> tuple[list[str], Position]:
         heads = self._heads()
-        newest_first = list(heads.values())
         if position.head not in heads:
             return _lines(_first_after(position, heads) or self._paths[0], Position())
-        index = newest_first.index(heads[position.head])
-        lines, after = _lines(newest_first[index], position)
-        return _lines(newest_first[index - 1], Position()) if index and not lines else (lines, after)
+        newest_first = list(heads)
+        index = newest_first.index(position.head)
+        lines, after = _lines(heads[position.head], position)
+        if lines or not index:
+            return lines, after
+        head = newest_first[index - 1]
+        return _lines(heads[head], Position(head))
 
     def _heads(self) -> dict[str, Path]:
         # Newest first, and the first of two equal ones wins: a rotation may happen while we look.
@@ -73,21 +64,26 @@ def _first_after(position: Position, heads: Mapping[str, Path]) -> Path | None:
 def _head(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            start = file.read(HEAD_BYTES)
+            return _first_line(file)
     except FileNotFoundError:
         return ""
-    head, newline, _ = start.partition(b"\n")
-    return head.decode(errors="replace") if newline or len(start) == HEAD_BYTES else ""
+
+
+def _first_line(file: BinaryIO) -> str:
+    start = file.read(HEAD_BYTES)
+    line, newline, _ = start.partition(b"\n")
+    return line.decode(errors="replace") if newline or len(start) == HEAD_BYTES else ""
 
 
 def _lines(path: Path, position: Position) -> tuple[list[str], Position]:
-    head = _head(path)
-    if not head or (position.head and position.head != head):
-        return [], position  # rotated since it was looked up: the next call finds it under its other name
-    with path.open("rb") as file:
-        file.seek(position.offset)
-        whole, newline, _ = file.read(CHUNK_BYTES).rpartition(b"\n")
-    if not newline:
+    try:
+        with path.open("rb") as file:
+            head = _first_line(file)
+            file.seek(position.offset)
+            whole, newline, _ = file.read(CHUNK_BYTES).rpartition(b"\n")
+    except FileNotFoundError:
         return [], position
+    if not newline or position.head not in {"", head}:
+        return [], position  # nothing new, or rotated since it was looked up: the next call finds its other name
     lines = whole.decode(errors="replace").split("\n")
     return lines, Position(head, position.offset + len(whole) + 1, lines[-1][:STAMP])

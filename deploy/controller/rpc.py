@@ -55,7 +55,8 @@ class Supervisord:
     """A client of one supervisord. Calls take turns in one thread, so that a stopped supervisord costs one thread."""
 
     def __init__(self, path: Path, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(path, timeout))
+        self._transport = _Transport(path, timeout)
+        self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=self._transport)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="supervisord")
 
     async def processes(self) -> list[Process]:
@@ -70,17 +71,26 @@ class Supervisord:
         await self._call(lambda: self._proxy.supervisor.startProcess(address, NO_WAIT))
 
     async def start_again(self, address: str) -> None:
-        """Start a program that waits in BACKOFF at once; raises Unreachable, Refused."""
+        """Start a program that waits in BACKOFF at once; raises Unreachable, Refused.
+
+        One that a person has stopped meanwhile is STOPPED afterwards too.
+        """
         # One request for both: a caller that died between them would leave the program STOPPED for good.
-        methods = ("supervisor.stopProcess", "supervisor.startProcess")
-        calls = [{"methodName": method, "params": [address, NO_WAIT]} for method in methods]
-        stopped, started = await self._call(lambda: self._proxy.system.multicall(calls))
-        if isinstance(started, dict):
-            raise Refused(f"{started} after {stopped}")
+        calls = [
+            {"methodName": "supervisor.getProcessInfo", "params": [address]},
+            {"methodName": "supervisor.stopProcess", "params": [address, NO_WAIT]},
+            {"methodName": "supervisor.startProcess", "params": [address, NO_WAIT]},
+        ]
+        before, _, started = await self._call(lambda: self._proxy.system.multicall(calls))
+        if started is not True:
+            raise Refused(str(started))
+        if before.get("state") == ProcessStates.STOPPED:
+            await self._call(lambda: self._proxy.supervisor.stopProcess(address, NO_WAIT))
 
     def close(self) -> None:
-        """Let the thread end after the call that may be under way."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Close the connection after the call that may be under way, which ends within its time-out."""
+        self._thread.submit(self._transport.close)
+        self._thread.shutdown()
 
     async def _call(self, method: Callable[[], Any]) -> Any:
         try:
