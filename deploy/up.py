@@ -15,12 +15,14 @@ import msgspec
 
 from deploy.controller.history import recorded
 from deploy.exits_report import exits_report
+from deploy.orphans import end_orphans
 from deploy.supervisor import Supervisor
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
 
 READY_SECONDS = 60.0
 DOWN_SECONDS = 60.0
+ORPHAN_SECONDS = 10.0  # what a worker that was told to stop needs at most
 POLL_SECONDS = 0.05
 TAIL_LINES = 5
 TAIL_COLUMNS = 300
@@ -39,6 +41,7 @@ def up(settings: Settings, say: Callable[[str], None] = print) -> None:
         supervisor.control("start", "controller", "inference:*", "gateway:*")
     else:
         _make_folders(settings)
+        end_orphans(settings.run_folder, ORPHAN_SECONDS, say)
         _check_ports(settings)
         _stamp(settings).write_bytes(msgspec.json.encode(settings))
         say(f"Starting {settings.gateway.processes} gateway processes and {settings.inference.workers} workers ...")

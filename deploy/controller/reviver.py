@@ -8,12 +8,12 @@ from pathlib import Path
 import structlog
 from supervisor.states import ProcessStates
 
-from deploy.controller import orphans
 from deploy.controller.history import History
 from deploy.controller.journal import slot_of
 from deploy.controller.revival import Backoff, Observation, Step, step
 from deploy.controller.roster import Roster
 from deploy.controller.rpc import Process, Refused, Supervisord
+from deploy.orphans import free_slot
 from inference_core.settings import Controller
 
 GROUPS = {"gateway", "inference"}
@@ -56,7 +56,7 @@ class Reviver:
 
     async def _start(self, process: Process, decision: Step, supervised: set[int]) -> None:
         slot = slot_of(process.name)
-        if slot is not None and (pid := orphans.remove(self._run_folder, slot, supervised)):
+        if slot is not None and (pid := free_slot(self._run_folder, slot, supervised)):
             log.warning("orphan killed", process=process.name, pid=pid, reason="it held the slot's lock")
         self._roster.started_again(process.name)
         is_waiting = process.state == ProcessStates.BACKOFF
