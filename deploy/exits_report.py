@@ -19,9 +19,9 @@ def exits_report(exits: Sequence[Exit], now: float) -> Iterator[str]:
     """
     if not exits:
         return
-    counts = Counter(exit_.process for exit_ in exits if not exit_.expected and exit_.seconds > now - HOUR)
+    counts = Counter(exit_.process for exit_ in exits if not exit_.asked and exit_.seconds > now - HOUR)
     restarts = ", ".join(f"{process} {count}" for process, count in sorted(counts.items()))
-    yield f"\nUnexpected exits in the last hour: {restarts or 'none'}"
+    yield f"\nRestarts that nobody asked for, in the last hour: {restarts or 'none'}"
     yield "Last exits (all of them: exits.jsonl in the run folder):"
     for exit_ in exits[-SHOWN:]:
         yield f"  {_line(exit_)}"

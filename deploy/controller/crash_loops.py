@@ -19,7 +19,7 @@ class CrashLoops:
 
     def note(self, exit_: Exit) -> int | None:
         """Return the exits of the last minute where they are a loop, at most once a minute for each program."""
-        if exit_.expected:
+        if exit_.asked:
             return None
         at = exit_.seconds
         times = self._times.setdefault(exit_.process, deque())

@@ -11,9 +11,9 @@ STOPPED = Exit(at="2026-11-24T05:48:00.000+00:00", process="jaeger", code=0, ask
 
 
 def test_it_counts_restarts_and_shows_the_last_exits() -> None:
-    """Unexpected exits are counted by program, and each line has cause, uptime and reason."""
+    """Restarts are counted by program, and each line has cause, uptime and reason."""
     lines = list(exits_report([KILLED, KILLED, LEFT, STOPPED], STOPPED.seconds + 60))
-    assert lines[0].strip() == "Unexpected exits in the last hour: gateway-0 1, inference-0 2"
+    assert lines[0].strip() == "Restarts that nobody asked for, in the last hour: gateway-0 1, inference-0 2"
     assert lines[3].endswith("inference-0 SIGKILL after 12.3 s")
     assert lines[4].endswith("gateway-0 exit status 3 after 1.0 s: no port")
     assert lines[5].endswith("jaeger stopped (exit status 0)")
@@ -22,7 +22,7 @@ def test_it_counts_restarts_and_shows_the_last_exits() -> None:
 def test_old_exits_are_not_counted_and_many_not_all_shown() -> None:
     """The count is of one hour, the list is short."""
     lines = list(exits_report([KILLED] * 20, KILLED.seconds + 3601))
-    assert lines[0].strip() == "Unexpected exits in the last hour: none"
+    assert lines[0].strip() == "Restarts that nobody asked for, in the last hour: none"
     assert len(lines) == 2 + SHOWN
 
 

@@ -101,7 +101,7 @@ def test_status_shows_the_exits(system: System) -> None:
     os.kill(pid, signal.SIGTERM)
     exits_of(system, pid)
     shown = system.deploy("status").stdout
-    assert "Unexpected exits in the last hour: " in shown
+    assert "Restarts that nobody asked for, in the last hour: " in shown
     assert "inference-0 exit status 0" in shown
     system.wait_until_ready()
 
