@@ -8,7 +8,7 @@ from typing import Any
 
 from inference_core.deadline import Deadline
 from inference_core.stacking import bytes_of, rows_of
-from inference_core.tensors import Arrays, size_of
+from inference_core.tensors import Arrays
 
 
 class Entry:

@@ -90,6 +90,18 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inline_seconds: Annotated[float, Meta(ge=0, le=0.01)] = 0.0002
 
 
+class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What watches over the programs. Times in seconds; `probe_failures` counts unanswered probes in a row."""
+
+    poll_interval: Annotated[float, Meta(ge=0.01, le=60)] = 0.15
+    probe_interval: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    probe_timeout: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    probe_failures: Count = 3
+    start_grace: Seconds = 30.0
+    longest_backoff: Annotated[float, Meta(ge=1, le=DAY)] = 30.0
+    stable_after: Seconds = 60.0
+
+
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Traces and logs. An empty `otlp_endpoint` turns span export off."""
 
@@ -115,6 +127,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Gateway = Gateway()
     predict: Predict = Predict()
     inference: Inference = Inference()
+    controller: Controller = Controller()
     telemetry: Telemetry = Telemetry()
     layout: Layout = Layout()
 
