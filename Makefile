@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up down status logs check test e2e proto lock
+.PHONY: help up down status logs check test e2e chaos proto lock
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ test: .venv/developed ## the whole suite, with the real supervisord, grpcurl and
 
 e2e: .venv/developed ## only the tests that start the real system
 	$(BIN)/python -m pytest -m e2e
+
+chaos: .venv/installed ## faults under load, on a system of its own: what clients notice, how long until all is back
+	@$(BIN)/python -m deploy.chaos $(ARGUMENTS)
 
 proto: .venv/developed ## generate proto/inference_pb from proto/*.proto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iinference_pb=proto \
