@@ -12,13 +12,14 @@ import msgspec
 
 from deploy.chaos.experiment import Answered, experiment, shown
 from deploy.chaos.faults import FAULTS, Extent
-from deploy.chaos.target import Target
 from deploy.chaos.traffic import MOCK_SECONDS
 from deploy.chaos.verdict import Outcome
 from deploy.load.report import statuses_text
+from deploy.overrides import FORM, merged, overrides
 from deploy.repositories import SAMPLES, repository
 from deploy.table import aligned, milliseconds
-from deploy.trial import trial
+from deploy.target import Target
+from deploy.trial import Sections, trial
 from inference_core.errors import ConfigurationError
 
 MODELS = Path(__file__).parent / "models"
@@ -51,7 +52,7 @@ def main() -> int:
 def _rows(arguments: argparse.Namespace) -> list[Outcome]:
     extent = Extent(arguments.rate, arguments.seed, DEADLINE_SECONDS, **_seconds(arguments))
     _say(f"Starting a system of {arguments.workers} workers; seed {arguments.seed}, {arguments.rate:g} requests/s ...")
-    with repository(SAMPLES, MODELS) as models, trial(_settings(arguments.workers, models)) as running:
+    with repository(SAMPLES, MODELS) as models, trial(_settings(arguments, models)) as running:
         target = Target(running, arguments.workers, GATEWAYS, random.Random(arguments.seed))  # noqa: S311  # no secret
         sys.stdout.write(f"{aligned(HEAD, WIDTHS)}\n{aligned(['-' * width for width in WIDTHS], WIDTHS)}\n")
         return [_reported(name, target, extent) for name in arguments.faults]
@@ -79,12 +80,13 @@ def _details(answered: Answered) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _settings(workers: int, models: Path) -> dict[str, dict[str, object]]:
-    return {
+def _settings(arguments: argparse.Namespace, models: Path) -> Sections:
+    base: Sections = {
         "gateway": {"processes": GATEWAYS, "deadline": DEADLINE_SECONDS},
-        "inference": {"workers": workers, "repository": str(models), "mock_latency": MOCK_SECONDS},
+        "inference": {"workers": arguments.workers, "repository": str(models), "mock_latency": MOCK_SECONDS},
         "telemetry": {"otlp_endpoint": ""},  # its spans would go to whatever the machine's user runs
     }
+    return merged(base, arguments.set)
 
 
 def _seconds(arguments: argparse.Namespace) -> dict[str, float]:
@@ -111,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="of arrivals, mix and victims (default 1)")
     add("--kills", type=float, metavar="SECONDS", help="how long kill-workers lasts (default 60)")
     add("--quick", action="store_true", help="a few seconds for each fault, for CI")
+    add("--set", type=overrides, default={}, metavar=FORM, help="further settings of the system")
     add("--json", type=Path, metavar="FILE", help="write the rows there as well")
     return parser
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from deploy import processes
 from deploy.chaos.faults import Absent, Extent, Fault
-from deploy.chaos.target import Target
 from deploy.chaos.traffic import plan
 from deploy.chaos.verdict import Observation, Outcome, judge
 from deploy.chaos.watch import Probe, Watch, members_probe, ready_probe, slot_probe, well_again
 from deploy.load.process import Finished, sending
 from deploy.load.report import statuses_text
+from deploy.target import Target
 
 SETTLE_SECONDS = 1.0
 STEADY_SECONDS = 1.5

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deploy import processes
-from deploy.chaos.target import Target, signal_if_there
 from deploy.chaos.traffic import fatal_plan
 from deploy.load.process import Finished, sent
+from deploy.target import Target, signal_if_there
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ async def _run(plan: Plan, *, quiet: bool) -> tuple[Records, Report, bool]:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, generator.stop)
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
-    interruption = loop.create_task(_stop_when(interrupted, generator))
+    interruption = loop.create_task(_abandon_when(interrupted, generator))
     progress = None if quiet else loop.create_task(_progress(generator))
     try:
         await generator.open()
@@ -73,9 +73,9 @@ async def _run(plan: Plan, *, quiet: bool) -> tuple[Records, Report, bool]:
     return records, report(plan, records, generator.most_connections, samples), interrupted.is_set()
 
 
-async def _stop_when(interrupted: asyncio.Event, generator: Generator) -> None:
+async def _abandon_when(interrupted: asyncio.Event, generator: Generator) -> None:
     await interrupted.wait()
-    generator.stop()
+    generator.abandon()
 
 
 async def _progress(generator: Generator) -> None:
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m deploy.load",
         description=(
             "Send requests open loop: each leaves when it is due, whatever became of those before it, and its latency "
-            "counts from then. Ctrl-C ends it early, with the figures so far."
+            "counts from then. Ctrl-C ends it at once, with the figures so far."
         ),
         epilog=(
             'Examples: python -m deploy.load http://localhost:3000/predict --body \'{"prompt": "fine"}\' --rate 300; '

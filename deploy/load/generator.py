@@ -79,6 +79,15 @@ class Generator:
         self._last = self._next
         self._finish_if_done()
 
+    def abandon(self) -> None:
+        """Stop, and give up what is not answered yet; that counts as late or unsent."""
+        self._last = self._next
+        while self._unanswered:
+            request = self._unanswered.popleft()
+            if self._status[request] == PENDING:
+                self._give_up(request)
+        self._finish_if_done()
+
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         elapsed = time.monotonic() - self._start
         while self._next < self._last and self._due[self._next] <= elapsed:

@@ -18,7 +18,7 @@ from deploy.load.records import Records, read
 from inference_core.errors import ConfigurationError
 from inference_core.settings import CHECKOUT
 
-FAILED = 2
+INTERRUPTED = 130
 END_SECONDS = 60.0
 """Beyond the plan's own time and patience: for the interpreter's start and the file at the end."""
 
@@ -44,10 +44,15 @@ class Running:
         self._process.send_signal(signal.SIGTERM)
         return self.finish()
 
+    def abandon(self) -> Finished:
+        """End it now; what is not answered yet counts as late or unsent."""
+        self._process.send_signal(signal.SIGINT)
+        return self.finish()
+
     def finish(self) -> Finished:
         """Wait for the end; raises ConfigurationError with the generator's own words where it could not run."""
         output, errors = self._process.communicate(timeout=self._seconds)
-        if self._process.returncode not in {0, 1}:
+        if self._process.returncode not in {0, 1, INTERRUPTED}:
             raise ConfigurationError(
                 f"The load generator failed ({self._process.returncode}): {errors.strip()[-1000:]}"
             )
