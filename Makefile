@@ -6,10 +6,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up down status logs check test e2e proto lock
+.PHONY: help up down status logs check test e2e chaos goodput headofline proto lock
 
 help: ## list these verbs
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 up: .venv/installed ## install what is missing, start everything, return when it answers
 	@$(BIN)/python -m deploy up
@@ -35,6 +35,15 @@ test: .venv/developed ## the whole suite, with the real supervisord, grpcurl and
 
 e2e: .venv/developed ## only the tests that start the real system
 	$(BIN)/python -m pytest -m e2e
+
+chaos: .venv/installed ## faults under load, on a system of its own: what clients notice, how long until all is back
+	@$(BIN)/python -m deploy.chaos $(ARGUMENTS)
+
+goodput: .venv/installed ## overload on a system of its own: answers in time, refusals, recovery (needs two cores)
+	@$(BIN)/python -m deploy.goodput $(ARGUMENTS)
+
+headofline: .venv/installed ## whether a quick model keeps its p99 while 200 requests wait for a slow one
+	@$(BIN)/python -m deploy.headofline $(ARGUMENTS)
 
 proto: .venv/developed ## generate proto/inference_pb from proto/*.proto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iinference_pb=proto \
