@@ -6,10 +6,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up down status logs check test e2e proto lock
+.PHONY: help up down status logs check test e2e bench bench-peers proto lock
 
 help: ## list these verbs
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 up: .venv/installed ## install what is missing, start everything, return when it answers
 	@$(BIN)/python -m deploy up
@@ -35,6 +35,12 @@ test: .venv/developed ## the whole suite, with the real supervisord, grpcurl and
 
 e2e: .venv/developed ## only the tests that start the real system
 	$(BIN)/python -m pytest -m e2e
+
+bench: .venv/developed ## ours against a FastAPI monolith, about 7 minutes; options: make bench ARGS="--quick"
+	@$(BIN)/python -m deploy.bench compare $(ARGS)
+
+bench-peers: .venv/developed ## the same with mosec, Triton, LitServe and MLServer, about 25 minutes
+	@$(BIN)/python -m deploy.bench compare --peers all $(ARGS)
 
 proto: .venv/developed ## generate proto/inference_pb from proto/*.proto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iinference_pb=proto \
