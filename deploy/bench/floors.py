@@ -61,7 +61,7 @@ def _judge(work: str, floor: Floor, ours: Sequence[Cell], theirs: Sequence[Cell]
     else:
         quotient = ratio(ours, theirs, lambda cell: cell.requests_per_second, max)
         holds, what = quotient >= floor.limit, f"req/s at least {floor.limit} x"
-    return Verdict(holds, f"{work}, {floor.connections} connections: {what} {floor.name}: {quotient:.2f}")
+    return Verdict(holds, f"{work} at {floor.connections}: {what} {floor.name}: {quotient:.2f}")
 
 
 def _falling_cpu(run: Run, work: str) -> Iterator[Verdict]:

@@ -29,7 +29,8 @@ def _facts(run: Run) -> Iterator[str]:
     yield (
         f"{run.date}; {machine.cores} cores of {machine.processor}, {machine.memory} GiB, {machine.system}, Linux "
         f"{machine.kernel}, Python {machine.python}; load: wrk {machine.wrk} on the same cores; "
-        f"medians of {run.rounds} rounds of {run.seconds} s. How to read it: [README.md](README.md)."
+        f"medians over the rounds ({run.rounds}), {run.seconds} s for each figure. "
+        "How to read it: [README.md](README.md)."
     )
     shares = sorted(cell.foreign for cell in run.cells)
     if shares:

@@ -52,6 +52,17 @@ class Tree:
             pss, rss = pss + full.pss, rss + full.rss
         return Memory(pss / MEBIBYTE, rss / MEBIBYTE)
 
+    def memory_by_program(self) -> dict[str, float]:
+        """Return the MiB (PSS) of each of supervisord's programs; what is not one of them is under its own name."""
+        held: dict[str, float] = {}
+        for process in self.processes():
+            try:
+                name = process.environ().get("SUPERVISOR_PROCESS_NAME") or process.name()
+                held[name] = held.get(name, 0.0) + process.memory_full_info().pss / MEBIBYTE
+            except psutil.NoSuchProcess:
+                continue
+        return held
+
     def settle(self) -> None:
         """Wait until the tree is nearly idle, so that its last processes have started; at most 10 seconds."""
         deadline = time.monotonic() + SETTLE_SECONDS

@@ -11,6 +11,7 @@ import msgspec
 from inference_core.errors import ConfigurationError
 
 SCRIPT = Path(__file__).with_name("request.lua")
+PACED_SCRIPT = Path(__file__).with_name("paced.lua")
 TIMEOUT_SECONDS = 10  # an answer that takes longer counts as an error
 MARGIN_SECONDS = 30
 
@@ -52,14 +53,18 @@ def check_installed() -> None:
         raise ConfigurationError("The load generator wrk is missing: apt-get install wrk, then try again.")
 
 
-def run(url: str, bodies: Path, connections: int, seconds: int) -> Load:
+def run(url: str, bodies: Path, connections: int, seconds: int, rate: float | None = None) -> Load:
     """Send the bodies, one a line, in turn over that many connections for that many seconds.
 
+    With a `rate`, requests per second, each leaves at its time as long as a connection is free.
     Raises ConfigurationError with wrk's own words when it does not report.
     """
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={TIMEOUT_SECONDS}s"]
+    options = ["-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={TIMEOUT_SECONDS}s"]
+    script = [str(SCRIPT), url, "--", str(bodies)]
+    if rate is not None:
+        script = [str(PACED_SCRIPT), url, "--", str(bodies), str(rate)]
     done = subprocess.run(  # noqa: S603  # the program that the user installed, with our own arguments
-        [*command, "-s", str(SCRIPT), url, "--", str(bodies)],
+        ["wrk", *options, "-s", *script],  # noqa: S607  # Debian's, from PATH
         capture_output=True,
         text=True,
         check=False,
