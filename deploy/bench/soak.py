@@ -105,9 +105,9 @@ def _minutes(
             foreign=meter.foreign(),
         )
         say(
-            f"minute {number} of {arguments.minutes}: {minute.requests_per_second:,.0f} req/s, p50 {minute.p50:.2f} ms, "
-            f"p99 {minute.p99:.1f} ms, PSS {minute.pss:.0f} MiB, "
-            f"errors {minute.errors}, others {minute.foreign:.0%}"
+            f"minute {number} of {arguments.minutes}: {minute.requests_per_second:,.0f} req/s, "
+            f"p50 {minute.p50:.2f} ms, p99 {minute.p99:.1f} ms, PSS {minute.pss:.0f} MiB, errors {minute.errors}, "
+            f"others {minute.foreign:.0%}"
         )
         yield minute
 
