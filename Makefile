@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up down status logs check test e2e bench bench-peers soak proto lock
+.PHONY: help up down status logs check test e2e bench bench-peers bench-hop soak proto lock
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ bench: .venv/developed ## ours against a FastAPI monolith, about 7 minutes; opti
 
 bench-peers: .venv/developed ## the same with mosec, Triton, LitServe and MLServer, about 25 minutes
 	@$(BIN)/python -m deploy.bench compare --peers all $(ARGS)
+
+bench-hop: .venv/developed ## what a call from gateway to worker costs, in microseconds
+	@$(BIN)/python -m pytest tests/bench/hop.py --benchmark-columns=min,median,iqr,rounds $(ARGS)
 
 soak: .venv/developed ## ten minutes at 80 % of the capacity: does memory or latency grow?
 	@$(BIN)/python -m deploy.bench soak $(ARGS)
