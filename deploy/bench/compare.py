@@ -13,6 +13,7 @@ from deploy.bench import chart, machine, table, wrk
 from deploy.bench.contenders import CONTENDERS, OURS, Contender
 from deploy.bench.environments import cache_folder, versions
 from deploy.bench.floors import verdicts
+from deploy.bench.peers.work import FEATURES
 from deploy.bench.results import Run
 from deploy.bench.rounds import Measured, Plan, measure
 from inference_core.errors import ConfigurationError
@@ -32,7 +33,7 @@ def compare(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     measured = measure(plan, say)
     run = _run_of(plan, measured)
     title = "peers" if arguments.peers == ALL else "fastapi" if arguments.peers == "fastapi" else "selection"
-    is_complete = not arguments.quick and title != "selection" and set(plan.works) == {"tiny", "forest"}
+    is_complete = not arguments.quick and title != "selection" and set(plan.works) == FEATURES.keys()
     output = arguments.output or (DOCUMENTS if is_complete else cache_folder() / "results")
     page = write(run, output, title)
     say("\n" + page.read_text(encoding="utf-8"))
@@ -101,7 +102,7 @@ def _versions_of(contender: Contender) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument("--peers", default="fastapi", help="all, none, or names with commas (default: fastapi)")
-    parser.add_argument("--work", type=_works, default=["tiny", "forest"], help="tiny,forest (default: both)")
+    parser.add_argument("--work", type=_works, default=list(FEATURES), help="tiny,forest (default: both)")
     parser.add_argument("--connections", type=_numbers, default=[1, 32, 128], help="with commas (default: 1,32,128)")
     parser.add_argument("--rounds", type=int, help="how often each server is started and measured (default: 3)")
     parser.add_argument("--seconds", type=int, help="of load for each figure (default: 4)")
@@ -113,8 +114,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _works(text: str) -> Sequence[str]:
     works = text.split(",")
-    if not set(works) <= {"tiny", "forest"}:
-        raise argparse.ArgumentTypeError("works are tiny and forest")
+    if not set(works) <= FEATURES.keys():
+        raise argparse.ArgumentTypeError(f"works are {', '.join(FEATURES)}")
     return works
 
 

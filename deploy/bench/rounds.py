@@ -48,7 +48,7 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Measured:
     Raises ConfigurationError when that happens to our own system.
     """
     measured = Measured()
-    pythons = dict(_pythons(plan.contenders, measured, say))
+    pythons = dict(_pythons(plan, measured, say))
     for number in range(1, plan.rounds + 1):
         for work in plan.works:
             # Every other round goes backwards, so that no server is always the one after the same neighbour.
@@ -65,16 +65,14 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Measured:
     return measured
 
 
-def _pythons(
-    contenders: Sequence[Contender], measured: Measured, say: Callable[[str], None]
-) -> Iterator[tuple[tuple[str, str], Path]]:
-    for contender in contenders:
+def _pythons(plan: Plan, measured: Measured, say: Callable[[str], None]) -> Iterator[tuple[tuple[str, str], Path]]:
+    for contender in plan.contenders:
         try:
             python = environment_of(contender.peer, say) if contender.peer else Path(sys.executable)
         except ConfigurationError as error:
             _note(contender, error, measured, say)
             continue
-        for work in ("tiny", "forest"):
+        for work in plan.works:
             yield (work, contender.key), python
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.bench.contenders import Contender, Launch
+from deploy.bench.contenders import Command, Contender, Launch
 from deploy.bench.protocols import Questions
 from deploy.bench.tree import Tree
 from deploy.trial import free_ports
@@ -25,7 +24,9 @@ from inference_core.settings import CHECKOUT
 START_SECONDS = 45.0
 STOP_SECONDS = 40.0
 POLL_SECONDS = 0.02
-PORTS = 4
+PORTS = 3
+OUTPUT = "output"
+TAIL_CHARACTERS = 1500
 CHECKED = 3  # answers that are compared with the model's own before the load
 
 
@@ -46,23 +47,14 @@ def running(contender: Contender, work: str, python: Path) -> Iterator[Server]:
     Raises ConfigurationError, with the end of its log, where it does not answer or answers wrongly.
     """
     # Below /tmp, whatever TMPDIR is: a Unix socket's path has at most 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
-    questions = Questions.of(work, contender.form)
-    bodies = folder / "bodies"
-    bodies.write_text("\n".join(questions.bodies) + "\n")
-    ports = tuple(free_ports(PORTS))
-    command = contender.arrange(Launch(work, ports[:3], folder, python))
-    try:
-        with (folder / "output").open("wb") as output:
-            began = time.monotonic()
-            keeper = subprocess.Popen(  # noqa: S603  # our own programs with our own arguments
-                [sys.executable, "-m", "deploy.bench.keeper", *command.arguments],
-                cwd=CHECKOUT,
-                env={**os.environ, **command.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        questions = Questions.of(work, contender.form)
+        bodies = folder / "bodies"
+        bodies.write_text("\n".join(questions.bodies) + "\n")
+        ports = tuple(free_ports(PORTS))
+        began = time.monotonic()
+        keeper = _start(contender.arrange(Launch(work, ports, folder, python)), folder / OUTPUT)
         try:
             cold_start = _wait_for_answer(keeper, ports[0], questions) - began
             server = Server(f"http://127.0.0.1:{ports[0]}{questions.path}", bodies, Tree(keeper.pid), cold_start)
@@ -71,12 +63,22 @@ def running(contender: Contender, work: str, python: Path) -> Iterator[Server]:
                 questions.check(index, _ask(ports[0], questions.path, questions.bodies[index]) or "")
             yield server
         except ConfigurationError as error:
-            tail = (folder / "output").read_text(errors="replace").strip()[-1500:]
+            tail = (folder / OUTPUT).read_text(errors="replace").strip()[-TAIL_CHARACTERS:]
             raise ConfigurationError(f"{contender.label}, {work}: {error.message}\n{tail}") from error
         finally:
             _stop(keeper)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(command: Command, output: Path) -> subprocess.Popen[bytes]:
+    with output.open("wb") as file:
+        return subprocess.Popen(  # noqa: S603  # our own programs with our own arguments
+            [sys.executable, "-m", "deploy.bench.keeper", *command.arguments],
+            cwd=CHECKOUT,
+            env={**os.environ, **command.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def _wait_for_answer(keeper: subprocess.Popen[bytes], port: int, questions: Questions) -> float:

@@ -20,6 +20,7 @@ from deploy.bench import machine, wrk
 from deploy.bench.contenders import CONTENDERS
 from deploy.bench.environments import cache_folder
 from deploy.bench.meter import Meter
+from deploy.bench.peers.work import FEATURES
 from deploy.bench.servers import Server, running
 
 WARM_UP_SECONDS, CAPACITY_SECONDS = 5, 10
@@ -177,7 +178,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument("--minutes", type=int, default=10, help="how long (default: 10)")
     parser.add_argument("--load", type=float, default=0.8, help="share of the measured capacity (default: 0.8)")
-    parser.add_argument("--work", choices=["tiny", "forest"], default="tiny", help="which model (default: tiny)")
+    parser.add_argument("--work", choices=list(FEATURES), default="tiny", help="which model (default: tiny)")
     parser.add_argument("--connections", type=int, default=128, help="of the load (default: 128)")
     parser.add_argument("--minute-seconds", type=int, default=60, help="length of a minute, for trying it out")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write (default: the user's cache)")
