@@ -50,6 +50,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         connections=arguments.connections,
         rounds=arguments.rounds or (QUICK_ROUNDS if arguments.quick else 3),
         seconds=arguments.seconds or (QUICK_SECONDS if arguments.quick else 4),
+        repeats=arguments.repeats,
         lock=arguments.lock,
     )
 
@@ -106,6 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=_numbers, default=[1, 32, 128], help="with commas (default: 1,32,128)")
     parser.add_argument("--rounds", type=int, help="how often each server is started and measured (default: 3)")
     parser.add_argument("--seconds", type=int, help="of load for each figure (default: 4)")
+    parser.add_argument("--repeats", type=int, default=2, help="of a figure that others disturbed (default: 2)")
     parser.add_argument("--quick", action="store_true", help="1 round of 2 s; does not touch docs/benchmarks")
     parser.add_argument("--check", action="store_true", help="fail when a promise does not hold")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write (default: docs/benchmarks)")
