@@ -13,12 +13,16 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.controller.history import recorded
+from deploy.exits_report import exits_report
+from deploy.orphans import end_orphans
 from deploy.supervisor import Supervisor
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
 
 READY_SECONDS = 60.0
 DOWN_SECONDS = 60.0
+ORPHAN_SECONDS = 10.0  # what a worker that was told to stop needs at most
 POLL_SECONDS = 0.05
 TAIL_LINES = 5
 TAIL_COLUMNS = 300
@@ -34,9 +38,10 @@ def up(settings: Settings, say: Callable[[str], None] = print) -> None:
     if supervisor.is_running():
         _check_unchanged(settings)
         say("Already running; starting what is stopped.")
-        supervisor.control("start", "inference:*", "gateway:*")
+        supervisor.control("start", "controller", "inference:*", "gateway:*")
     else:
         _make_folders(settings)
+        end_orphans(settings.run_folder, ORPHAN_SECONDS, say)
         _check_ports(settings)
         _stamp(settings).write_bytes(msgspec.json.encode(settings))
         say(f"Starting {settings.gateway.processes} gateway processes and {settings.inference.workers} workers ...")
@@ -67,9 +72,11 @@ def down(settings: Settings, say: Callable[[str], None] = print) -> None:
 
 
 def status(settings: Settings, say: Callable[[str], None] = print) -> None:
-    """Say what runs, as supervisorctl does."""
+    """Say what runs, as supervisorctl does, and which programs ended lately."""
     supervisor = Supervisor(settings)
     say(supervisor.control("status").stdout.strip() if supervisor.is_running() else "Not running; start with make up.")
+    for line in exits_report(recorded(settings.run_folder), time.time()):
+        say(line)
 
 
 def logs(settings: Settings, say: Callable[[str], None] = print) -> None:

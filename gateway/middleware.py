@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from otel import tracing
 
 REQUEST_ID = "X-Request-Id"
 TRACE_ID = "X-Trace-Id"
+YOUNG_OBJECTS = 20_000
 log = structlog.get_logger()
 
 
@@ -59,6 +61,7 @@ class Life:
         """Connect to the workers; none needs to be there yet."""
         self._workers.connect()
         scope.get("state", {})[DIRECT_ROUTES] = self._direct_routes
+        _tune_collector()
         log.info("serving", workers=len(self._workers))
 
     async def process_shutdown(self, _: Mapping[str, Any], __: Mapping[str, Any]) -> None:
@@ -67,6 +70,13 @@ class Life:
         await self._workers.close()
         self._traces.stop()
         log.info("stopped")
+
+
+def _tune_collector() -> None:
+    # Requests leave no cycles behind, yet with Python's own thresholds a third of the time went into looking for some.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _attributes(request: Request) -> dict[str, Any]:

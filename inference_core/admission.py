@@ -40,13 +40,15 @@ class Limits:
     """Bounds of one queue. `target_delay` is how many seconds an entry may wait while the queue stands.
 
     `sheds`: entries that waited much longer leave unanswered and the newest go first, for a queue whose callers nobody
-    else holds back.
+    else holds back. `expected_batches` may be here at once without anybody asking too much: callers that bound
+    themselves hold as many, and what they wait for each other is no standing queue.
     """
 
     max_queue_rows: int
     max_queue_bytes: int
     target_delay: float
     sheds: bool = False
+    expected_batches: int = 1
 
 
 class Account:
@@ -147,7 +149,7 @@ class Admission:
 
     @property
     def _target(self) -> float:
-        return max(self._limits.target_delay, self.batch_seconds.median)
+        return max(self._limits.target_delay, self._limits.expected_batches * self.batch_seconds.median)
 
 
 class NoAdmission(Admission):

@@ -29,7 +29,7 @@ class Expiry(Generic[T]):
 
     def __init__(self, expire: Callable[[T], None]) -> None:
         self._expire = expire
-        self._ticks: dict[int, set[T]] = {}
+        self._ticks: dict[int, dict[T, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._armed_tick = 0
 
@@ -41,20 +41,22 @@ class Expiry(Generic[T]):
         tick = _tick_of(item)
         items = self._ticks.get(tick)
         if items is None:
-            self._ticks[tick] = {item}
+            self._ticks[tick] = {item: None}
             if self._timer is None or tick < self._armed_tick:
                 self._arm(tick)
         else:
-            items.add(item)
+            items[item] = None
 
-    def discard(self, item: T) -> None:
-        """Stop watching an item; one that is not watched is no mistake."""
+    def discard(self, item: T) -> bool:
+        """Stop watching an item; return whether it was watched."""
         tick = _tick_of(item)
         items = self._ticks.get(tick)
-        if items is not None:
-            items.discard(item)
-            if not items:
-                del self._ticks[tick]
+        if items is None or item not in items:
+            return False
+        del items[item]
+        if not items:
+            del self._ticks[tick]
+        return True
 
     def close(self) -> None:
         """Watch nothing any more."""

@@ -70,7 +70,10 @@ class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The workers. Slot s listens on a Unix socket for the gateway and on `port` + s for people."""
+    """The workers. Slot s listens on a Unix socket for the gateway and on `port` + s for people.
+
+    The bounds of the queue hold for each model of each worker.
+    """
 
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     host: str = "127.0.0.1"
@@ -81,6 +84,22 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_pause: Annotated[float, Meta(ge=0, le=2)] = 0.4
     drain_grace: Annotated[float, Meta(gt=0, le=10)] = 5.0
     mock_latency: Pause = 0.5
+    max_queue_rows: Count = 8192
+    max_queue_bytes: Count = 256 * 1024 * 1024
+    queue_target: Seconds = 0.1
+    inline_seconds: Annotated[float, Meta(ge=0, le=0.01)] = 0.0002
+
+
+class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What watches over the programs. Times in seconds; `probe_failures` counts unanswered probes in a row."""
+
+    poll_interval: Annotated[float, Meta(ge=0.01, le=60)] = 0.15
+    probe_interval: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    probe_timeout: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    probe_failures: Count = 3
+    start_grace: Seconds = 30.0
+    longest_backoff: Annotated[float, Meta(ge=1, le=DAY)] = 30.0
+    stable_after: Seconds = 60.0
 
 
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +127,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Gateway = Gateway()
     predict: Predict = Predict()
     inference: Inference = Inference()
+    controller: Controller = Controller()
     telemetry: Telemetry = Telemetry()
     layout: Layout = Layout()
 

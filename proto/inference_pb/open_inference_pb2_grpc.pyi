@@ -44,9 +44,10 @@ class GRPCInferenceServiceStub:
     """Name, version and extensions of this server."""
     ModelMetadata: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.ModelMetadataRequest, _open_inference_pb2.ModelMetadataResponse]
     """Versions and signature of one model."""
-    ModelConfig: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.ModelConfigRequest, _open_inference_pb2.ModelConfigResponse]
-    """Run a model on a batch of rows."""
     ModelInfer: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.ModelInferRequest, _open_inference_pb2.ModelInferResponse]
+    """Run a model on a batch of rows."""
+    ModelConfig: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.ModelConfigRequest, _open_inference_pb2.ModelConfigResponse]
+    """Extension model_configuration: how a model is run, as far as it is known here."""
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.RepositoryIndexRequest, _open_inference_pb2.RepositoryIndexResponse]
     """Extension model_repository: which models there are, and their state."""
 
@@ -63,9 +64,10 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     """Name, version and extensions of this server."""
     ModelMetadata: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.ModelMetadataRequest, _open_inference_pb2.ModelMetadataResponse]  # type: ignore[assignment]
     """Versions and signature of one model."""
-    ModelConfig: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.ModelConfigRequest, _open_inference_pb2.ModelConfigResponse]  # type: ignore[assignment]
-    """Run a model on a batch of rows."""
     ModelInfer: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.ModelInferRequest, _open_inference_pb2.ModelInferResponse]  # type: ignore[assignment]
+    """Run a model on a batch of rows."""
+    ModelConfig: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.ModelConfigRequest, _open_inference_pb2.ModelConfigResponse]  # type: ignore[assignment]
+    """Extension model_configuration: how a model is run, as far as it is known here."""
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.RepositoryIndexRequest, _open_inference_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
     """Extension model_repository: which models there are, and their state."""
 
@@ -111,19 +113,20 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Versions and signature of one model."""
 
     @_abc_1.abstractmethod
+    def ModelInfer(
+        self,
+        request: _open_inference_pb2.ModelInferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_open_inference_pb2.ModelInferResponse, _abc.Awaitable[_open_inference_pb2.ModelInferResponse]]:
+        """Run a model on a batch of rows."""
+
+    @_abc_1.abstractmethod
     def ModelConfig(
         self,
         request: _open_inference_pb2.ModelConfigRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_open_inference_pb2.ModelConfigResponse, _abc.Awaitable[_open_inference_pb2.ModelConfigResponse]]:
-        """Run a model on a batch of rows."""
-
-    @_abc_1.abstractmethod
-    def ModelInfer(
-        self,
-        request: _open_inference_pb2.ModelInferRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_open_inference_pb2.ModelInferResponse, _abc.Awaitable[_open_inference_pb2.ModelInferResponse]]: ...
+        """Extension model_configuration: how a model is run, as far as it is known here."""
 
     @_abc_1.abstractmethod
     def RepositoryIndex(
