@@ -13,6 +13,8 @@ from typing import Generic, Protocol, TypeVar
 from inference_core.deadline import Deadline, now
 
 TICK_SECONDS = 0.005
+CLOCK_SECONDS = 0.001
+"""uvloop's timers count whole milliseconds: one that came early would arm itself again and again until its tick."""
 
 
 class Expiring(Protocol):
@@ -69,7 +71,7 @@ class Expiry(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
         self._armed_tick = tick
-        delay = max(0.0, tick * TICK_SECONDS - now())
+        delay = max(0.0, tick * TICK_SECONDS - now()) + CLOCK_SECONDS
         self._timer = asyncio.get_running_loop().call_later(delay, self._turn)
 
     def _turn(self) -> None:

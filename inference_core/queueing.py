@@ -49,23 +49,22 @@ class StandingQueue:
     Source: Nichols & Jacobson, "Controlling Queue Delay", ACM Queue 2012 (CoDel), as a detector only.
     """
 
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
+    def __init__(self) -> None:
         self._ends = 0.0
         self._least = math.inf
         self.stands = False
 
-    def observe(self, delay: float, target: float, time: float) -> None:
+    def observe(self, delay: float, target: float, interval: float, time: float) -> None:
         """Note how many seconds the oldest entry has waited, with the delay that is still good."""
         if delay <= target:
             self.clear()
             return
         if not self._ends:
-            self._ends = time + self._interval
+            self._ends = time + interval
         self._least = min(self._least, delay)
         if time >= self._ends:
             self.stands = self._least > target
-            self._ends, self._least = time + self._interval, math.inf
+            self._ends, self._least = time + interval, math.inf
 
     def clear(self) -> None:
         """Note that the queue is empty or its delay good."""

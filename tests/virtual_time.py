@@ -7,13 +7,15 @@ to the next timer; when there is no timer either, whoever waits would wait for e
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from unittest import mock
 
 T = TypeVar("T")
+P = ParamSpec("P")
 CLOCKS = ("inference_core.deadline.now", "inference_core.batching.now", "inference_core.expiry.now")
 START = 1000.0
 CLOCK_STEP = 1e-9  # a sum of floats may fall short of the timer, and then nothing would move any more
@@ -55,9 +57,18 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Run until that is done; an error that would only have been logged is raised."""
         unnoticed: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, context: unnoticed.append(context))
-        result = self.run_until_complete(awaitable)
-        assert unnoticed == []
-        return result
+        try:
+            return self.run_until_complete(awaitable)
+        finally:
+            self.run_until_complete(_end_others())
+            assert unnoticed == [], unnoticed
+
+
+async def _end_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 @contextmanager
@@ -73,3 +84,14 @@ def virtual_time() -> Iterator[VirtualTimeLoop]:
         for patch in patches:
             patch.stop()
         loop.close()
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a coroutine test in a loop of its own whose clock jumps."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with virtual_time() as loop:
+            loop.run(test(*args, **kwargs))
+
+    return run
