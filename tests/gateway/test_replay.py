@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import signal
-from collections import Counter
-from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,68 +17,10 @@ from inference_core import errors
 from inference_core.batching import Entry
 from inference_core.deadline import Deadline
 from tests.gateway.fake_worker import Asked, FakeWorker, echo
-from tests.gateway.hop import MODEL, Hop, class_of, hop, rows
+from tests.gateway.hop import MODEL, hop, rows
+from tests.gateway.mortals import Mortal, mortals, never, once, one_in
 from tests.gateway.worker_process import DIES, process
 from tests.waiting import eventually
-
-Deadly = Callable[[Asked], bool]
-
-
-class Mortal:
-    """A fake worker that dies, and comes back, as often as `deadly` says; a worker like ours leaves a death note."""
-
-    def __init__(self, deadly: Deadly, *, leaves_notes: bool = True, returns: bool = True) -> None:
-        self.fake = FakeWorker(answer=echo, before=self._before)
-        self.deadly = deadly
-        self.deaths: list[Asked] = []
-        self._leaves_notes = leaves_notes
-        self._returns = returns
-        self._hop: Hop | None = None
-
-    def live_in(self, hop: Hop) -> None:
-        """Say where it may die."""
-        self._hop = hop
-
-    async def _before(self, asked: Asked) -> None:
-        if not self.deadly(asked):
-            return
-        assert self._hop is not None
-        (running,) = [running for running in self._hop.running if running.worker is self.fake]
-        note = running.line.front.with_suffix(".alone")
-        if asked.alone and self._leaves_notes:
-            note.write_text(asked.alone, encoding="ascii")
-        self.deaths.append(asked)
-        running.line.cut(for_good=not self._returns)
-        await asyncio.Event().wait()
-
-
-def one_in(poison: set[int]) -> Deadly:
-    """Return what kills a worker for good: any of these values."""
-    return lambda asked: bool(poison & set(asked.values))
-
-
-@contextlib.asynccontextmanager
-async def mortals(*them: Mortal, **settings_: object):  # type: ignore[no-untyped-def]  # noqa: ANN201  # a Hop
-    """Connect to mortal workers."""
-    async with hop(*(mortal.fake for mortal in them), **settings_) as running:
-        for mortal in them:
-            mortal.live_in(running)
-        yield running
-
-
-def once() -> Deadly:
-    """Return what kills a worker at its first call."""
-    left = [True]
-
-    def deadly(_: Asked) -> bool:
-        return bool(left and left.pop())
-
-    return deadly
-
-
-def never(_: Asked) -> bool:
-    """Kill nobody."""
-    return False
 
 
 async def test_a_worker_that_dies_is_not_noticed() -> None:
@@ -139,74 +78,6 @@ async def test_a_worker_that_leaves_no_note_is_believed_after_two_lonely_deaths(
         assert isinstance(found[3], errors.WorkerKiller)
         assert [bool(asked.alone) for asked in mortal.deaths].count(True) == 2
         await one.idle()
-
-
-async def test_a_lonely_input_shares_its_worker_with_nobody() -> None:
-    """While a suspect runs, its worker runs nothing else, and another suspect waits; other workers go on."""
-    together: list[tuple[int, bool]] = []
-    fakes: list[FakeWorker] = []
-    losses = Counter[int]()
-
-    def deadly(asked: Asked) -> bool:
-        suspicious = {1, 2} & set(asked.values)
-        losses.update(suspicious)
-        return bool(suspicious) and not asked.alone
-
-    two = [Mortal(deadly), Mortal(deadly)]
-    fakes = [mortal.fake for mortal in two]
-    async with mortals(*two) as both:
-        for fake in fakes:
-            before = fake.before
-
-            async def watch(asked: Asked, fake: FakeWorker = fake, before: Callable = before) -> None:  # type: ignore[type-arg]
-                lonely = sum(call.alone != "" and not _is_over(call) for each in fakes for call in each.calls)
-                together.append((lonely, bool(asked.alone) and fake.busy > 1))
-                await before(asked)
-                await asyncio.sleep(0.02 if asked.alone else 0.001)
-
-            fake.before = watch
-
-        async def traffic(first: int) -> list[int | BaseException]:
-            found: list[int | BaseException] = []
-            for number in range(30):
-                found += await both.ask_all(3, first=first + 3 * number)
-            return found
-
-        suspects = asyncio.gather(both.ask_all(1, first=1), both.ask_all(1, first=2))
-        assert await traffic(100) == list(range(100, 190))
-        assert await suspects == [[1], [2]]
-        assert max(lonely for lonely, _ in together) == 1
-        assert not any(shared for _, shared in together)
-        await both.idle()
-
-
-def _is_over(call: Asked) -> bool:
-    return call.ended in {"answered", "cancelled"}
-
-
-async def test_a_reserved_worker_is_given_back() -> None:
-    """A suspect that leaves while a worker is kept free for it leaves that worker to the others."""
-    gate = asyncio.Event()
-
-    async def before(asked: Asked) -> None:
-        if asked.values == [1]:
-            await gate.wait()
-
-    async with hop(FakeWorker(answer=echo, before=before)) as one:
-        holding = asyncio.create_task(one.ask(1))
-        await eventually(lambda: one.fakes[0].busy, "the call that holds the worker")
-        queue = one.dispatcher.queues[MODEL]
-        entry = Entry(("signature",), rows(2), Deadline.after(10), one.call())
-        queue.batcher.submit(entry)
-        queue.batcher._remove_queued(entry)
-        queue.batcher.put_back([entry], alone=True)
-        await eventually(one.workers._isolation.slot_now, "the reservation")
-        waiting = asyncio.create_task(one.ask(3))
-        await asyncio.sleep(0)
-        queue.batcher.withdraw(entry)
-        gate.set()
-        assert class_of(await holding) == 1
-        assert class_of(await asyncio.wait_for(waiting, 3.0)) == 3
 
 
 async def test_a_drained_worker_accuses_nobody() -> None:
