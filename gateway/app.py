@@ -6,15 +6,21 @@ from importlib.metadata import version
 from typing import Any
 
 from falcon.asgi import App, Request, Response
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from gateway import errors
+from gateway.direct import DirectPredict
 from gateway.dispatch import Dispatcher
 from gateway.middleware import Life, Observation
+from gateway.observation import Observer
+from gateway.predictions import Predictions
 from gateway.resources.health import HealthResource, ReadyResource
 from gateway.resources.predict import PredictResource
 from gateway.workers import Workers
 from inference_core.settings import Settings
 from otel import tracing
+from otel.allowance import Allowance
+from otel.requests import RequestTraces
 
 SERVICE = "gateway"
 
@@ -22,14 +28,19 @@ SERVICE = "gateway"
 def create_app(settings: Settings) -> App[Request, Response]:
     """Build the gateway; call it in the process that will serve, after every fork."""
     sockets = [settings.worker_socket(slot) for slot in range(settings.inference.workers)]
-    workers = Workers(sockets, settings.inference.max_message_bytes)
-    traces = tracing.start(settings.telemetry, SERVICE, version("inference-hub"))
-    dispatcher = Dispatcher(workers, traces.tracer)
+    workers = Workers(sockets, settings.inference.max_message_bytes, settings.gateway.batches_in_flight)
+    traces = tracing.start(settings.telemetry, SERVICE, version("inference-hub"), sampler=ALWAYS_ON)
+    observer = Observer(
+        RequestTraces(traces.tracer, settings.telemetry), Allowance(settings.telemetry.log_lines_per_second)
+    )
+    dispatcher = Dispatcher(workers, traces.tracer, settings.gateway)
+    predictions = Predictions(dispatcher, settings.predict)
+    direct_routes = {b"/predict": DirectPredict(predictions, observer, settings.gateway)}
 
-    around: list[Any] = [Observation(traces.tracer), Life(workers, traces)]
+    around: list[Any] = [Observation(observer), Life(workers, dispatcher, traces, direct_routes)]
     app = App(middleware=around)
     errors.install(app)
-    app.add_route("/predict", PredictResource(dispatcher, settings.gateway, settings.predict))
+    app.add_route("/predict", PredictResource(predictions, settings.gateway))
     app.add_route("/health", HealthResource(workers))
     app.add_route("/ready", ReadyResource(workers, settings.predict))
     return app

@@ -1,75 +1,131 @@
-"""One request across the hop: arrays to a worker and back, statuses to errors."""
+"""One request across the hop: into its model's Batcher, with its batch to a worker, and back as an answer or error."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Mapping
 
-import grpc
-from grpc import StatusCode
-from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.trace import Tracer
 
+from gateway.attempts import Attempts
 from gateway.call import Call
-from gateway.workers import INFER, Workers
+from gateway.model_queue import LOST, ModelQueue, Shared
+from gateway.quarantine import Quarantine
+from gateway.replay import HEDGE_BURST, LOSS_BURST, RetryBudget
+from gateway.slots import ModelFacts, Slot, State
+from gateway.workers import Workers
 from inference_core import errors
+from inference_core.admission import Admission, Limits, NoAdmission
+from inference_core.batching import Batcher, Entry
+from inference_core.deadline import Deadline
 from inference_core.inference import Inference
-from inference_core.tensors import Arrays, read_tensors, write_inputs
-from inference_pb import open_inference_pb2 as wire
-from otel import tracing
+from inference_core.settings import Gateway
+from inference_core.stacking import signature_of
+from inference_core.tensors import Arrays
 
-METHOD = INFER.removeprefix("/")
 RETURN_SECONDS = 0.02
 """Kept back from the hop, so that also the answer to a missed deadline leaves before that deadline."""
-LOST = "No inference worker is ready; see GET /ready, and try again."
-FULL = "The inference worker takes no more at the moment; try again."
-LATE = "The deadline passed before the model answered; send a longer X-Request-Timeout or ask for less."
 
-ERRORS: Mapping[StatusCode, Callable[[str], errors.InferenceHubError]] = {
-    StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
-    StatusCode.NOT_FOUND: errors.UnknownModel,
-    StatusCode.RESOURCE_EXHAUSTED: lambda _: errors.Overloaded(FULL),
-    StatusCode.UNAVAILABLE: lambda _: errors.NoWorker(LOST),
-    StatusCode.CANCELLED: lambda _: errors.NoWorker(LOST),
-    StatusCode.DEADLINE_EXCEEDED: lambda _: errors.DeadlineExceeded(LATE),
-    StatusCode.INTERNAL: errors.ModelFailed,
-}
-"""What a worker's status means here; any other is a failed worker."""
+
+class Asked:
+    """A request that was queued: `future` becomes its Inference or error."""
+
+    __slots__ = ("_batcher", "_entry", "future")
+
+    def __init__(self, entry: Entry, batcher: Batcher[Slot]) -> None:
+        self._entry = entry
+        self._batcher = batcher
+        self.future: asyncio.Future[Inference] = entry.future
+
+    def leave(self) -> None:
+        """Take the request out, because nobody waits for its answer any more."""
+        self._batcher.withdraw(self._entry)
 
 
 class Dispatcher:
-    """Sends requests to whichever worker is ready."""
+    """Sends requests to whichever worker is idle, together with those that wait beside them."""
 
-    def __init__(self, workers: Workers, tracer: Tracer) -> None:
+    def __init__(self, workers: Workers, tracer: Tracer, settings: Gateway) -> None:
         self._workers = workers
-        self._tracer = tracer
+        self._settings = settings
+        self._queues: dict[str, ModelQueue] = {}
+        self._shared = Shared(
+            workers,
+            Attempts(tracer),
+            Quarantine(settings.refuse_seconds),
+            RetryBudget(settings.retry_ratio, LOSS_BURST),
+            RetryBudget(settings.hedge_ratio, HEDGE_BURST),
+        )
+        workers.listen(self._changed)
 
     async def infer(self, model: str, inputs: Arrays, call: Call) -> Inference:
-        """Return a model's outputs for named input arrays.
+        """Return a model's outputs for named input arrays, which have the same number of rows.
 
-        Raises the errors that ERRORS lists; NoWorker instead of DeadlineExceeded when nobody was there to ask.
+        Raises the expected errors: UnknownModel, InvalidInput, Overloaded, NoWorker, DeadlineExceeded, ModelFailed.
         """
-        request = wire.ModelInferRequest(model_name=model, id=call.request_id)
-        write_inputs(request, inputs)
-        span = tracing.start_rpc_span(self._tracer, SpanKind.CLIENT, METHOD)
-        metadata = (*tracing.metadata_of(span), ("x-request-id", call.request_id))
-        status = StatusCode.CANCELLED
+        if model not in self._queues:
+            await self._make_queue(model, call.deadline)
+        asked = self.ask(model, inputs, call)
         try:
-            response = await self._workers.infer(request, timeout=_hop_seconds(call), metadata=metadata)
-            status = StatusCode.OK
-        except grpc.aio.AioRpcError as error:
-            status = error.code()
-            raise self._translated(error) from error
-        finally:
-            tracing.end_rpc_span(span, status.name, status.value[0], failed=status is not StatusCode.OK)
-        outputs = read_tensors(response.outputs, response.raw_output_contents)
-        return Inference(response.model_name, response.model_version, outputs)
+            return await asked.future
+        except asyncio.CancelledError:
+            asked.leave()
+            raise
 
-    def _translated(self, error: grpc.aio.AioRpcError) -> errors.InferenceHubError:
-        status = error.code()
-        if status is StatusCode.DEADLINE_EXCEEDED and not self._workers.is_connected():
+    def knows(self, model: str) -> bool:
+        """Tell whether `ask` may be used for a model: a worker has reported it."""
+        return model in self._queues
+
+    def ask(self, model: str, inputs: Arrays, call: Call) -> Asked:
+        """Queue a request for a known model and return where its answer will be; raises as `infer` does."""
+        queue = self._queues[model]
+        self._shared.quarantine.check(model, inputs)
+        self._shared.retries.earn()
+        self._shared.hedges.earn()
+        entry = Entry(signature_of(inputs), inputs, _hop_deadline(call.deadline), call, background=call.background)
+        call.model, call.rows = model, entry.rows
+        queue.batcher.submit(entry)
+        return Asked(entry, queue.batcher)
+
+    async def close(self) -> None:
+        """Let running batches end and answer what waits."""
+        for queue in self._queues.values():
+            await queue.close()
+
+    @property
+    def queues(self) -> Mapping[str, ModelQueue]:
+        """The queues so far, by model."""
+        return self._queues
+
+    async def _make_queue(self, model: str, deadline: Deadline) -> None:
+        await self._workers.wait_ready(_hop_deadline(deadline))
+        facts = self._workers.facts(model)
+        if facts is None:
+            raise self._unknown()
+        # Another request may have made it while this one waited.
+        if model not in self._queues:
+            self._queues[model] = self._queue(model, facts)
+
+    def _unknown(self) -> errors.InferenceHubError:
+        if not self._workers.any_ready():
             return errors.NoWorker(LOST)
-        return ERRORS.get(status, errors.ModelFailed)(error.details() or f"The worker answered {status.name}.")
+        names = ", ".join(self._workers.models())
+        return errors.UnknownModel(f"There is no model of that name. Models here: {names}.")
+
+    def _queue(self, model: str, facts: ModelFacts) -> ModelQueue:
+        settings = self._settings
+        limits = Limits(settings.max_queue_rows, settings.max_queue_bytes, settings.queue_target)
+        admission = Admission(limits) if settings.admission else NoAdmission(limits)
+        return ModelQueue(model, facts, self._shared, admission)
+
+    def _changed(self) -> None:
+        for slot in self._workers.slots:
+            if slot.state is State.ABSENT:
+                self._shared.quarantine.learn(slot.death_note)
+        for queue in self._queues.values():
+            queue.wake()
 
 
-def _hop_seconds(call: Call) -> float:
-    remaining = call.deadline.remaining()
-    return max(remaining - RETURN_SECONDS, remaining / 2)
+def _hop_deadline(deadline: Deadline) -> Deadline:
+    remaining = deadline.remaining()
+    return Deadline(deadline.at - min(RETURN_SECONDS, remaining / 2))

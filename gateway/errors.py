@@ -7,7 +7,6 @@ from typing import Any
 
 import falcon
 import msgspec
-import structlog
 from falcon.asgi import App, Request, Response
 
 from inference_core import errors
@@ -20,15 +19,15 @@ STATUS: Mapping[type[errors.InferenceHubError], int] = {
     errors.UnknownModel: 404,
     errors.Unavailable: 503,
     errors.DeadlineExceeded: 504,
+    errors.ClientLeft: 499,
     errors.ModelFailed: 502,
+    errors.WorkerKiller: 500,
     errors.ConfigurationError: 500,
 }
 """Nearest class in an error's ancestry decides."""
 
 UNREAD_BODY = (errors.InputTooLarge, errors.SlowInput, errors.UnsupportedInput)
 PATHS = "POST /predict, GET /health and GET /ready"
-
-log = structlog.get_logger()
 
 
 def status_of(error: errors.InferenceHubError) -> int:
@@ -43,19 +42,31 @@ def install(app: App[Request, Response]) -> None:
     app.add_error_handler(falcon.HTTPError, _from_falcon)
 
 
+def body_of(sentence: str) -> bytes:
+    """Return the body of an answer to an error."""
+    return msgspec.json.encode({"error": sentence})
+
+
+def unexpected_sentence(trace_id: str) -> str:
+    """Return what a client is told of an error that nobody foresaw."""
+    return f"Unexpected error; the gateway's log has the details under trace {trace_id}."
+
+
 def write(response: Response, status: int, sentence: str) -> None:
     """Fill a response with an error's status and sentence."""
     response.status = status
     response.content_type = falcon.MEDIA_JSON
-    response.data = msgspec.json.encode({"error": sentence})
+    response.data = body_of(sentence)
 
 
 async def _expected(
-    _: Request, response: Response | None, error: errors.InferenceHubError, __: dict[str, Any], **___: Any
+    request: Request, response: Response | None, error: errors.InferenceHubError, __: dict[str, Any], **___: Any
 ) -> None:
     if response is None:
         return
     write(response, status_of(error), error.message)
+    if isinstance(error, errors.Overloaded):
+        request.context.refused = error.reason
     if isinstance(error, errors.Unavailable):
         response.set_header("Retry-After", str(error.retry_after_seconds))
     if isinstance(error, UNREAD_BODY):
@@ -83,7 +94,7 @@ def _sentence(request: Request, error: falcon.HTTPError) -> str:
 async def _unexpected(
     request: Request, response: Response | None, error: Exception, __: dict[str, Any], **___: Any
 ) -> None:
-    log.error("unexpected error", exc_info=error)
+    context = request.context
+    context.observer.unexpected(context.observed, error)
     if response is not None:
-        trace_id = request.context.trace_id
-        write(response, 500, f"Unexpected error; the gateway's log has the details under trace {trace_id}.")
+        write(response, 500, unexpected_sentence(context.observed.trace.trace_id))

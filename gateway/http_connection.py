@@ -14,6 +14,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from gateway.door import Door
+from gateway.http_direct import DirectExchange
 from gateway.http_exchange import Exchange, HoldableFlow, Line
 from gateway.http_refusal import Refusal, answer, log_refusal
 from inference_core.settings import Gateway
@@ -33,11 +35,12 @@ class Phase(enum.Enum):
 
 
 class Border:
-    """What all connections of a process share: limits, and whether the process is leaving."""
+    """What all connections of a process share: limits, the door, and whether the process is leaving."""
 
     def __init__(self, limits: Gateway) -> None:
         self.limits = limits
         self.allowed_hosts = frozenset(host.lower().encode("ascii") for host in limits.allowed_hosts)
+        self.door = Door(limits)
         self.draining = False
 
 
@@ -65,7 +68,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     border: Border
     flow: HoldableFlow
-    cycle: Exchange
+    cycle: Exchange | DirectExchange  # type: ignore[assignment]  # uvicorn knows only its own kind
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class GuardedConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.limits = self.border.limits
         self.phase = Phase.IDLE
-        self.running: Exchange | None = None
+        self.running: Exchange | DirectExchange | None = None
         self.waiting_refusal: Refusal | None = None
         self.discarding = False
         self.discarded_bytes = 0
@@ -105,7 +108,7 @@ class GuardedConnection(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._unset_keepalive_if_required()
-        self.pipeline.clear()
+        self._drop_pipeline()
         if self.running is not None and not self.running.is_over():
             self.running.abandon()
         super().connection_lost(exc)
@@ -178,10 +181,13 @@ class GuardedConnection(HttpToolsProtocol):
         """Tell whether the application still works on a request of this connection."""
         return self.running is not None and not self.running.is_over()
 
-    def start(self, exchange: Exchange) -> None:
-        """Hand one exchange to the application."""
+    def start(self, exchange: Exchange | DirectExchange) -> None:
+        """Hand one exchange to the application, or to what answers it without."""
         self.running = exchange
-        self._start_asgi_task(exchange, self.app)
+        if isinstance(exchange, DirectExchange):
+            exchange.begin(self.server_state.default_headers)
+        else:
+            self._start_asgi_task(exchange, self.app)
 
     def on_response_complete(self) -> None:
         """Go on to the next request of the pipeline, to a waiting refusal, or to idleness."""
@@ -195,11 +201,16 @@ class GuardedConnection(HttpToolsProtocol):
         else:
             self._rest()
 
-    def _next_exchange(self) -> Exchange:
+    def _next_exchange(self) -> Exchange | DirectExchange:
         exchange, _ = self.pipeline.pop()
         if not self.pipeline:
             self.flow.release_reading()
-        return cast("Exchange", exchange)
+        return cast("Exchange | DirectExchange", exchange)
+
+    def _drop_pipeline(self) -> None:
+        for exchange, _ in self.pipeline:
+            cast("Exchange | DirectExchange", exchange).drop()
+        self.pipeline.clear()
 
     def _rest(self) -> None:
         self.flow.resume_reading()
@@ -220,7 +231,7 @@ class GuardedConnection(HttpToolsProtocol):
         else:
             self._answer(refusal)
 
-    def _refuse_running(self, exchange: Exchange, refusal: Refusal) -> None:
+    def _refuse_running(self, exchange: Exchange | DirectExchange, refusal: Refusal) -> None:
         exchange.abandon()
         if exchange.response_started:
             self.transport.abort()
@@ -242,7 +253,7 @@ class GuardedConnection(HttpToolsProtocol):
         self.discarding = self.lingering = True
         self.disarm_head_timer()
         self._unset_keepalive_if_required()
-        self.pipeline.clear()
+        self._drop_pipeline()
         self.transport.write_eof()
         self.flow.release_reading()
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self._hang_up)

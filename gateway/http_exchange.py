@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Any, cast
 
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from gateway.door import Door
 
 
 class HoldableFlow(FlowControl):
@@ -64,11 +66,37 @@ class Exchange(RequestResponseCycle):
             self.keep_alive = False
         return super().send(message)
 
+    on_leave: Callable[[], object] | None = None
+
+    def __init__(self, *, door: Door, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._door = door
+        self._held = 0
+
+    def hold(self, size: int) -> None:
+        """Count that many more bytes of body as held by this process."""
+        self._held += size
+        self._door.bytes += size
+
+    def drop(self) -> None:
+        """Count the body out."""
+        self._door.bytes -= self._held
+        self._held = 0
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Run the application, as uvicorn does; afterwards nothing of the body is held."""
+        try:
+            await super().run_asgi(app)
+        finally:
+            self.drop()
+
     def is_over(self) -> bool:
         """Tell whether nothing more will be sent."""
         return self.response_complete or self.disconnected
 
     def abandon(self) -> None:
-        """Let the application see `http.disconnect` and drop whatever it still sends."""
+        """Let the application see `http.disconnect`, end what it awaits, and drop whatever it still sends."""
         self.disconnected = True
         self.message_event.set()
+        if self.on_leave is not None:
+            self.on_leave()

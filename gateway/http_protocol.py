@@ -13,7 +13,9 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from gateway.direct import DIRECT_ROUTES, DirectRoutes
 from gateway.http_connection import Border, GuardedConnection, Phase
+from gateway.http_direct import DirectExchange, Pending, pending
 from gateway.http_exchange import Exchange
 from gateway.http_head import (
     NEVER_TRAILERS,
@@ -26,6 +28,7 @@ from gateway.http_head import (
     replace_host,
 )
 from gateway.http_refusal import Refusal, Refused
+from gateway.leaving import EXCHANGE
 from inference_core.settings import Gateway
 
 MAX_PIPELINED = 16
@@ -45,7 +48,16 @@ class EndOfInput(Exception):
 class GatewayProtocol(GuardedConnection):
     """Reads requests from one connection. `guarded_protocol` makes the class that uvicorn instantiates."""
 
-    __slots__ = ("body_begun", "chunks", "head_bytes", "head_fields", "heard", "unreported_bytes")
+    __slots__ = (
+        "body_begun",
+        "chunks",
+        "direct_routes",
+        "head_bytes",
+        "head_fields",
+        "heard",
+        "pending",
+        "unreported_bytes",
+    )
 
     def __init__(
         self,
@@ -61,6 +73,8 @@ class GatewayProtocol(GuardedConnection):
         self.head_fields = 0
         self.chunks = 0
         self.body_begun = False
+        self.pending: Pending | None = None
+        self.direct_routes: DirectRoutes = app_state.get(DIRECT_ROUTES, {})
 
     # Bytes
 
@@ -76,6 +90,8 @@ class GatewayProtocol(GuardedConnection):
         except httptools.HttpParserError as error:
             self._stop_parsing(error.__context__)
         else:
+            if self.pending is not None:
+                self._hand_over(self.pending)
             self._check_progress(len(data))
 
     def _feed(self, data: bytes) -> None:
@@ -114,7 +130,8 @@ class GatewayProtocol(GuardedConnection):
             self.cycle.keep_alive = False
         if self.running is not None and not self.cycle.keep_alive:
             raise EndOfInput
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
         self.heard = True
         self.phase = Phase.HEAD
         self.head_bytes = self.head_fields = self.chunks = 0
@@ -149,14 +166,46 @@ class GatewayProtocol(GuardedConnection):
         check_line(version, method)
         target = read_target(self.url)
         check_fields(version, self.headers, target.authority, self.border.allowed_hosts)
-        check_length(self.headers, self.limits.max_body_bytes)
+        length = check_length(self.headers, self.limits.max_body_bytes)
+        if length != 0:
+            self._check_door(length or 0)
         if self.parser.should_upgrade() and has_body(self.headers):
             raise Refused(UPGRADE_WITH_BODY)
+        self.phase = Phase.BODY
+        self.pending = pending(self.direct_routes, method, self.url, self.headers) if version == "1.1" else None
+        if self.pending is None:
+            self._begin_exchange(version, method, target)
+
+    def _check_door(self, length: int) -> None:
+        refusal = self.border.door.refusal(length)
+        if refusal is not None:
+            raise Refused(refusal)
+
+    def _hand_over(self, request: Pending) -> None:
+        # The rest of its body will come later, so the application reads it, with its deadline.
+        self.pending = None
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        self._begin_exchange(version, method, read_target(self.url))
+        if request.body:
+            self.on_body(request.body)
+
+    def _begin_exchange(self, version: str, method: bytes, target: Target) -> None:
         if target.authority:
             replace_host(self.headers, target.authority)
+        self.scope = {  # type: ignore[typeddict-item]  # the rest follows in _describe
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "server": self.server,
+            "client": self.client,
+            "scheme": "http",
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
         self._describe(version, method, target)
-        self.phase = Phase.BODY
-        self._enqueue(self._exchange(version))
+        exchange = self._exchange(version)
+        self.scope[EXCHANGE] = exchange  # type: ignore[literal-required]  # an extension of our own
+        self._enqueue(exchange)
 
     def _describe(self, version: str, method: bytes, target: Target) -> None:
         self.scope["http_version"] = version
@@ -176,15 +225,20 @@ class GatewayProtocol(GuardedConnection):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=version == "1.1" and b"expect" in dict(self.headers),
-            keep_alive=version == "1.1" and not self.border.draining and self.parser.should_keep_alive(),
+            keep_alive=version == "1.1" and self._keeps_alive(),
             on_response=self.on_response_complete,
+            door=self.border.door,
         )
 
-    def _enqueue(self, exchange: Exchange) -> None:
+    def _keeps_alive(self) -> bool:
+        border = self.border
+        return not border.draining and not border.door.is_tight and bool(self.parser.should_keep_alive())
+
+    def _enqueue(self, exchange: Exchange | DirectExchange) -> None:
         self.cycle = exchange
         if self.is_answering():
             self.flow.hold_reading()
-            self.pipeline.appendleft((exchange, self.app))
+            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # uvicorn knows only its own kind
         else:
             self.start(exchange)
 
@@ -201,6 +255,11 @@ class GatewayProtocol(GuardedConnection):
         if not self.body_begun:
             self.body_begun = True
             self.disarm_head_timer()
+        if self.pending is not None:
+            self.pending.body += body
+            return
+        if isinstance(self.cycle, Exchange):
+            self.cycle.hold(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -208,7 +267,14 @@ class GatewayProtocol(GuardedConnection):
         self.heard = True
         self.phase = Phase.IDLE
         self.disarm_head_timer()
-        super().on_message_complete()
+        if self.pending is None:
+            super().on_message_complete()
+        else:
+            self._answer_directly(self.pending)
+
+    def _answer_directly(self, request: Pending) -> None:
+        self.pending = None
+        self._enqueue(DirectExchange(request, self.line, self.on_response_complete, keep_alive=self._keeps_alive()))
 
 
 def guarded_protocol(limits: Gateway) -> type[GatewayProtocol]:

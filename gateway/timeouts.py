@@ -1,24 +1,23 @@
-"""How long a client is willing to wait."""
+"""How long a client is willing to wait, and how important its request is."""
 
 from __future__ import annotations
 
 import math
 
-from falcon.asgi import Request
-
 from inference_core.deadline import Deadline
 from inference_core.errors import InvalidInput
 
 TIMEOUT = "X-Request-Timeout"
+PRIORITY = "X-Priority"
+PRIORITIES = {"": False, "interactive": False, "batch": True}
 SHORTEST_SECONDS = 0.001
 
 
-def deadline_of(request: Request, longest_seconds: float) -> Deadline:
-    """Return the request's deadline: the setting, or what X-Request-Timeout (seconds) lowers it to.
+def deadline_of(text: str | None, longest_seconds: float) -> Deadline:
+    """Return the deadline of a request: the setting, or what X-Request-Timeout (seconds) lowers it to.
 
     Raises InvalidInput for a value that is not a positive number.
     """
-    text = request.get_header(TIMEOUT)
     if text is None:
         return Deadline.after(longest_seconds)
     try:
@@ -28,3 +27,11 @@ def deadline_of(request: Request, longest_seconds: float) -> Deadline:
     if not seconds > 0:
         raise InvalidInput(f"{TIMEOUT} is a positive number of seconds, such as 0.5.")
     return Deadline.after(max(SHORTEST_SECONDS, min(seconds, longest_seconds)))
+
+
+def is_background(text: str | None) -> bool:
+    """Tell whether X-Priority asks for the class that gives way; raises InvalidInput for an unknown class."""
+    found = PRIORITIES.get((text or "").strip().lower())
+    if found is None:
+        raise InvalidInput(f"{PRIORITY} is interactive (the default) or batch.")
+    return found

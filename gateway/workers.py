@@ -1,125 +1,157 @@
-"""The gateway's connections to its workers.
-
-Calls go over one channel that balances between the slots, leaves out a worker that is not SERVING or whose event
-loop hangs, and repeats a call whose transport was lost. Probes ask each slot by itself.
-"""
+"""The pool of slots: which worker takes the next batch, and who is told when that changes."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import grpc
+import structlog
 
+from gateway.isolation import RESERVED_SECONDS, Isolation
+from gateway.slots import ModelFacts, Slot, State
+from inference_core.deadline import Deadline
 from inference_pb import open_inference_pb2 as wire
 
-SERVICE = "inference.GRPCInferenceService"
-INFER = f"/{SERVICE}/ModelInfer"
-INDEX = f"/{SERVICE}/RepositoryIndex"
-PROBE_SECONDS = 1.0
-
-# A "timeout" in methodConfig would fire seconds early (grpc#34547): every call passes its own.
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [
-        {
-            "outlier_detection_experimental": {
-                "interval": "1s",
-                "baseEjectionTime": "5s",
-                "maxEjectionTime": "15s",
-                "maxEjectionPercent": 50,
-                "failurePercentageEjection": {
-                    "threshold": 95,  # a hung worker fails all; clients' mistakes count too, but never all
-                    "minimumHosts": 2,
-                    "requestVolume": 5,
-                    "enforcementPercentage": 100,
-                },
-                "childPolicy": [{"round_robin": {}}],
-            }
-        }
-    ],
-    "healthCheckConfig": {"serviceName": SERVICE},
-    "methodConfig": [
-        {
-            "name": [{"service": SERVICE}],
-            "waitForReady": True,
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.02s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-            },
-        }
-    ],
-}
-
-Infer: TypeAlias = Callable[..., Awaitable[wire.ModelInferResponse]]
+Listener = Callable[[], None]
+log = structlog.get_logger()
 
 
 class Workers:
     """The slots of one machine; usable between `connect` and `close`."""
 
-    def __init__(self, sockets: Sequence[Path], max_message_bytes: int) -> None:
-        self._sockets = [str(socket) for socket in sockets]
-        self._options = _options(max_message_bytes)
-        self._channel: grpc.aio.Channel
-        self._slots: list[grpc.aio.Channel] = []
-        self.infer: Infer
+    def __init__(self, sockets: Sequence[Path], max_message_bytes: int, batches_in_flight: int) -> None:
+        options = _options(max_message_bytes)
+        self.slots = [Slot(number, str(path), options, self._changed) for number, path in enumerate(sockets)]
+        self._batches_in_flight = batches_in_flight
+        self._listeners: list[Listener] = []
+        self._isolation = Isolation()
+        self._change = asyncio.Event()
+        self._reminder: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._sockets)
+        return len(self.slots)
 
     @property
     def target(self) -> str:
         """The address of all slots, in gRPC's form."""
-        return "unix:" + ",".join(self._sockets)
+        return "unix:" + ",".join(slot.path for slot in self.slots)
 
     def connect(self) -> None:
-        """Create the channels; call it inside the running loop, after every fork."""
-        balanced = [*self._options, ("grpc.service_config", json.dumps(SERVICE_CONFIG))]
-        self._channel = grpc.aio.insecure_channel(self.target, balanced)
-        self._slots = [grpc.aio.insecure_channel(f"unix:{path}", self._options) for path in self._sockets]
-        self.infer = self._channel.unary_unary(
-            INFER,
-            request_serializer=wire.ModelInferRequest.SerializeToString,
-            response_deserializer=wire.ModelInferResponse.FromString,
-        )
+        """Connect every slot; call it inside the running loop, after every fork."""
+        for slot in self.slots:
+            slot.connect()
 
     async def close(self) -> None:
-        """Close every channel."""
-        await asyncio.gather(self._channel.close(), *(slot.close() for slot in self._slots))
+        """Close every slot."""
+        if self._reminder is not None:
+            self._reminder.cancel()
+        await asyncio.gather(*(slot.close() for slot in self.slots))
 
-    def is_connected(self) -> bool:
-        """Tell whether any worker is ready for calls now."""
-        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+    def listen(self, listener: Listener) -> None:
+        """Have a function called whenever a place may have become free."""
+        self._listeners.append(listener)
+
+    def facts(self, model: str) -> ModelFacts | None:
+        """Return what a ready worker says of a model, None where none has it."""
+        return next((slot.models[model] for slot in self._ready() if model in slot.models), None)
+
+    def models(self) -> list[str]:
+        """Return the names of all models that can be asked now."""
+        return sorted({name for slot in self._ready() for name in slot.models})
+
+    def any_ready(self) -> bool:
+        """Tell whether any worker takes work."""
+        return any(True for _ in self._ready())
+
+    def is_ready(self, model: str) -> bool:
+        """Tell whether any worker takes work for a model."""
+        return self.facts(model) is not None
+
+    async def wait_ready(self, deadline: Deadline) -> None:
+        """Wait until any worker takes work, or until the deadline."""
+        while not self.any_ready() and deadline.remaining():
+            self._change.clear()
+            try:
+                async with asyncio.timeout(deadline.remaining()):
+                    await self._change.wait()
+            except TimeoutError:
+                return
+
+    def claim(self, model: str, *, alone: bool = False, other_than: Slot | None = None) -> Slot | None:
+        """Take a place for one batch of a model at the worker that has the fewest; None while all are busy.
+
+        `alone`: at a worker that runs nothing else, and gets nothing else until `release`.
+        """
+        slot = self._isolate(model) if alone else self._least_busy(model, other_than)
+        if slot is not None:
+            slot.in_flight[model] = slot.in_flight.get(model, 0) + 1
+            slot.batches += 1
+        return slot
+
+    def release(self, model: str, slot: Slot) -> None:
+        """Give a place back."""
+        slot.in_flight[model] -= 1
+        slot.batches -= 1
+        if self._isolation.ended_by_release(slot):
+            self._tell()
 
     async def indexes(self) -> list[wire.RepositoryIndexResponse | None]:
         """Ask every slot which models it can run; None for a slot that does not answer within a second."""
-        return await asyncio.gather(*(_index(channel) for channel in self._slots))
+        return await asyncio.gather(*(slot.probe() for slot in self.slots))
 
+    def _least_busy(self, model: str, other_than: Slot | None) -> Slot | None:
+        best, least = None, self._batches_in_flight
+        reserved = self._isolation.slot_now()
+        for slot in self.slots:
+            if slot.state is State.READY and slot is not reserved and slot is not other_than and model in slot.models:
+                busy = slot.in_flight.get(model, 0)
+                if busy < least or (best is not None and busy == least and slot.batches < best.batches):
+                    best, least = slot, busy
+        return best
 
-async def _index(channel: grpc.aio.Channel) -> wire.RepositoryIndexResponse | None:
-    ask: Callable[..., Awaitable[wire.RepositoryIndexResponse]] = channel.unary_unary(
-        INDEX,
-        request_serializer=wire.RepositoryIndexRequest.SerializeToString,
-        response_deserializer=wire.RepositoryIndexResponse.FromString,
-    )
-    try:
-        return await ask(wire.RepositoryIndexRequest(), timeout=PROBE_SECONDS)
-    except grpc.aio.AioRpcError:
-        return None
+    def _isolate(self, model: str) -> Slot | None:
+        able = [slot for slot in self._ready() if model in slot.models]
+        slot = self._isolation.claim(able)
+        if slot is None and self._reminder is None:
+            self._remind_later()
+        return slot
+
+    def _remind_later(self) -> None:
+        # Nothing else may happen while a worker is kept free, and its places must not stay empty for somebody who left.
+        self._reminder = asyncio.get_running_loop().call_later(RESERVED_SECONDS / 2, self._remind)
+
+    def _remind(self) -> None:
+        self._reminder = None
+        if self._isolation.slot_now() is not None:
+            self._remind_later()
+        self._tell()
+
+    def _ready(self) -> list[Slot]:
+        return [slot for slot in self.slots if slot.state is State.READY]
+
+    def _changed(self, slot: Slot) -> None:
+        self._isolation.left_by(slot)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._change.set()
+        for listener in self._listeners:
+            try:
+                listener()
+            except Exception:  # the slots are minded on, and the other listeners told
+                log.exception("a listener failed")
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
     return [
         ("grpc.service_config_disable_resolution", 1),
+        ("grpc.enable_retries", 0),  # the dispatcher is the one layer that repeats calls
+        ("grpc.use_local_subchannel_pool", 1),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1000),  # in truth the connect timeout
-        ("grpc.max_reconnect_backoff_ms", 500),
-        ("grpc.per_rpc_retry_buffer_size", max_message_bytes),  # larger calls would silently not be repeated
+        ("grpc.max_reconnect_backoff_ms", 200),
         ("grpc.keepalive_time_ms", 1000),
         ("grpc.http2.ping_timeout_ms", 500),  # keepalive_timeout_ms is ignored by C-core (grpc#39239)
         ("grpc.keepalive_permit_without_calls", 1),

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from inference_core.errors import DeadlineExceeded
 
+now = time.monotonic
+"""The clock of every deadline: seconds that no adjustment of the wall clock moves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
@@ -17,13 +20,13 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float) -> Deadline:
         """Return the deadline that many seconds from now."""
-        return cls(time.monotonic() + seconds)
+        return cls(now() + seconds)
 
     def remaining(self) -> float:
         """Return the seconds left, never below zero."""
-        return max(0.0, self.at - time.monotonic())
+        return max(0.0, self.at - now())
 
     def check(self) -> None:
         """Raise DeadlineExceeded once the point has passed."""
-        if time.monotonic() >= self.at:
+        if now() >= self.at:
             raise DeadlineExceeded("The deadline passed before the model was run.")

@@ -13,12 +13,18 @@
     │   ├── NoWorker         no inference worker is ready
     │   └── Overloaded       accepting this request would only make it late
     ├── DeadlineExceeded     the time the client gave is over
+    ├── ClientLeft           nobody waits for the answer any more
     └── ModelFailed          the model or its worker failed on this request
+        └── WorkerKiller     the workers that ran this request died of it
 
 Anything else that escapes is unexpected: the client gets a fixed sentence, the log gets the traceback.
 """
 
 from __future__ import annotations
+
+import math
+
+LONGEST_RETRY_SECONDS = 30
 
 
 class InferenceHubError(Exception):
@@ -69,12 +75,28 @@ class NoWorker(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """Accepting this request would only make it late."""
+    """Accepting this request would only make it late.
+
+    `reason` is one word for logs and metrics; `wait_seconds` is how long it would have waited, 0 where that is unknown.
+    """
+
+    def __init__(self, message: str, reason: str = "busy", wait_seconds: float = 0.0) -> None:
+        super().__init__(message, max(1, min(LONGEST_RETRY_SECONDS, math.ceil(wait_seconds))))
+        self.reason = reason
+        self.wait_seconds = wait_seconds
 
 
 class DeadlineExceeded(InferenceHubError):
     """The time the client gave is over."""
 
 
+class ClientLeft(InferenceHubError):
+    """Nobody waits for the answer any more; told to the log alone."""
+
+
 class ModelFailed(InferenceHubError):
     """The model or its worker failed on this request."""
+
+
+class WorkerKiller(ModelFailed):
+    """The workers that ran this request died of it; it is not tried again."""

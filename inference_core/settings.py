@@ -51,6 +51,15 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_header_bytes: Count = 32768
     max_headers: Count = 100
     max_chunks: Count = 65536
+    batches_in_flight: Annotated[int, Meta(ge=1, le=64)] = 2
+    admission: bool = True
+    max_queue_rows: Count = 8192
+    max_queue_bytes: Count = 256 * 1024 * 1024
+    queue_target: Seconds = 0.1
+    memory_limit_bytes: Count = 1024 * 1024 * 1024
+    retry_ratio: Ratio = 0.1
+    hedge_ratio: Ratio = 0.05
+    refuse_seconds: Pause = 60.0
 
 
 class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,7 +70,10 @@ class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The workers. Slot s listens on a Unix socket for the gateway and on `port` + s for people."""
+    """The workers. Slot s listens on a Unix socket for the gateway and on `port` + s for people.
+
+    The bounds of the queue hold for each model of each worker.
+    """
 
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     host: str = "127.0.0.1"
@@ -72,6 +84,10 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_pause: Annotated[float, Meta(ge=0, le=2)] = 0.4
     drain_grace: Annotated[float, Meta(gt=0, le=10)] = 5.0
     mock_latency: Pause = 0.5
+    max_queue_rows: Count = 8192
+    max_queue_bytes: Count = 256 * 1024 * 1024
+    queue_target: Seconds = 0.1
+    inline_seconds: Annotated[float, Meta(ge=0, le=0.01)] = 0.0002
 
 
 class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,10 +106,12 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Traces and logs. An empty `otlp_endpoint` turns span export off."""
 
     otlp_endpoint: str = "http://127.0.0.1:4317"
-    sample_ratio: Ratio = 1.0
+    traces_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 20.0
+    sample_ratio: Ratio = 0.0
     trust_sampled_flag: bool = True
     export_timeout: Seconds = 2.0
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    log_lines_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 50.0
 
 
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,26 +7,32 @@ import gc
 import os
 import signal
 import time
+from functools import partial
 from importlib.metadata import version
 
-import grpc
 import msgspec
 import structlog
 from grpc_health.v1.health import aio as health_aio
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
+from inference_core.admission import Admission, Limits, NoAdmission
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
 from inference_pb.inference_pb2_grpc import add_ModelInferenceServicer_to_server
 from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from model_service import repository
+from model_service.border import observed
 from model_service.engine import Engine
-from model_service.interceptor import CallInterceptor
+from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.registry import LoadedModel, Registry
-from model_service.server import Health, build_server, drain
+from model_service.server import Health, Register, build_server, drain
 from model_service.servicer import OpenInferenceServicer
 from model_service.slot import SlotLock
 from otel import tracing
+from otel.allowance import Allowance
+from otel.metrics import FOLDER, WorkerMetrics, open_registry
+from otel.requests import RequestTraces
 
 SERVICE = "inference-worker"
 VERSION = version("inference-hub")
@@ -41,10 +47,20 @@ async def serve(settings: Settings, slot: int) -> None:
     lock = _locked_slot(settings, slot)
     # The gateway decides what is sampled; its workers always follow.
     telemetry = msgspec.structs.replace(settings.telemetry, trust_sampled_flag=True)
-    traces = tracing.start(telemetry, SERVICE, VERSION, {"app.worker.slot": slot})
+    traces = tracing.start(telemetry, SERVICE, VERSION, {"app.worker.slot": slot}, sampler=ALWAYS_ON)
+    metrics = WorkerMetrics(open_registry(settings.run_folder / FOLDER, f"inference-{slot}"))
     registry = Registry()
+    engine = Engine(registry, partial(_admission, settings), settings.inference.inline_seconds, metrics)
+    observer = Observer(
+        traces.tracer,
+        RequestTraces(traces.tracer, telemetry),
+        Allowance(telemetry.log_lines_per_second),
+        metrics.lines_left_out,
+    )
     health = Health(health_aio.HealthServicer())
-    server = _server(settings, slot, registry, health, traces)
+    server = build_server(
+        settings.inference, _addresses(settings, slot), _services(settings, registry, engine, health, observer)
+    )
     await health.starting()
     await server.start()
     try:
@@ -58,6 +74,7 @@ async def serve(settings: Settings, slot: int) -> None:
     log.info("serving", seconds=round(time.perf_counter() - started, 3), pid=os.getpid())
     await stop.wait()
     await drain(server, health, settings.inference)
+    await engine.close()
     registry.close()
     traces.stop()
     lock.release()
@@ -92,24 +109,33 @@ def _load_models(settings: Settings) -> list[LoadedModel]:
     return [LoadedModel.of(model, repository.load(model, overrides.get(model.name, {}))) for model in models]
 
 
-def _server(
-    settings: Settings, slot: int, registry: Registry, health: Health, traces: tracing.Tracing
-) -> grpc.aio.Server:
-    inference = settings.inference
-    engine = Engine(registry, traces.tracer)
-    origin = OriginServicer(engine, settings.predict, inference.default_deadline)
-    protocol = OpenInferenceServicer(
-        registry, engine, lambda: health.ready, version=VERSION, default_deadline=inference.default_deadline
+def _admission(settings: Settings) -> Admission:
+    inference, gateway = settings.inference, settings.gateway
+    limits = Limits(
+        inference.max_queue_rows,
+        inference.max_queue_bytes,
+        inference.queue_target,
+        sheds=True,
+        expected_batches=gateway.processes * gateway.batches_in_flight,
     )
-    return build_server(
-        inference,
-        (f"unix:{settings.worker_socket(slot)}", f"{_bracketed(inference.host)}:{inference.port + slot}"),
-        CallInterceptor(traces.tracer),
-        (
-            lambda server: add_ModelInferenceServicer_to_server(origin, server),
-            lambda server: add_GRPCInferenceServiceServicer_to_server(protocol, server),
-            health.register,
-        ),
+    return Admission(limits) if gateway.admission else NoAdmission(limits)
+
+
+def _addresses(settings: Settings, slot: int) -> tuple[str, str]:
+    inference = settings.inference
+    return f"unix:{settings.worker_socket(slot)}", f"{_bracketed(inference.host)}:{inference.port + slot}"
+
+
+def _services(
+    settings: Settings, registry: Registry, engine: Engine, health: Health, observer: Observer
+) -> tuple[Register, ...]:
+    patience = settings.inference.default_deadline
+    origin = OriginServicer(engine, settings.predict, patience)
+    protocol = OpenInferenceServicer(registry, engine, lambda: health.ready, version=VERSION, default_deadline=patience)
+    return (
+        lambda server: add_ModelInferenceServicer_to_server(origin, observed(server, observer)),
+        lambda server: add_GRPCInferenceServiceServicer_to_server(protocol, observed(server, observer)),
+        health.register,
     )
 
 

@@ -3,77 +3,97 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from contextvars import copy_context
+from collections.abc import Callable
+from functools import partial
 
-import structlog
-from opentelemetry import trace
-from opentelemetry.trace import Status, StatusCode, Tracer
-
+from inference_core.admission import Admission
 from inference_core.deadline import Deadline
-from inference_core.errors import InferenceHubError, ModelFailed
+from inference_core.errors import Overloaded
 from inference_core.inference import Inference
 from inference_core.tensors import Arrays
+from model_service.call import Call
+from model_service.inline import InlineSwitch
+from model_service.model_queue import Attempt, ModelQueue
 from model_service.registry import LoadedModel, Registry
 from model_service.signature import check_inputs
+from otel.metrics import ModelComputations, WorkerMetrics
 
-log = structlog.get_logger()
+FLUSH_SECONDS = 0.25
 
 
 class Engine:
-    """Checks a request against the model's signature and runs it on one of the model's compute threads."""
+    """Checks requests against a model's signature and queues them for its compute threads.
 
-    def __init__(self, registry: Registry, tracer: Tracer) -> None:
+    `inline_seconds` is the computing time up to which a model runs on the event loop, 0 for never.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        admission: Callable[[], Admission],
+        inline_seconds: float,
+        metrics: WorkerMetrics,
+    ) -> None:
         self._registry = registry
-        self._tracer = tracer
+        self._admission = admission
+        self._inline_seconds = inline_seconds
+        self._metrics = metrics
+        self._queues: dict[LoadedModel, ModelQueue] = {}
+        self._noted: dict[ModelQueue, ModelComputations] = {}
+        self._flushing: asyncio.TimerHandle | None = None
 
-    async def infer(self, model: str, version: str, inputs: Arrays, deadline: Deadline) -> Inference:
-        """Return the model's outputs for a batch of rows.
+    async def infer(self, model: str, version: str, inputs: Arrays, deadline: Deadline, call: Call) -> Inference:
+        """Return the model's outputs for a call's rows, and note on the call who computed them and how.
 
-        Raises UnknownModel, InvalidInput, DeadlineExceeded (before computing, never after) or ModelFailed.
+        Raises UnknownModel, InvalidInput, Overloaded, DeadlineExceeded (nothing is computed after it) or ModelFailed.
         """
         loaded = self._registry.get(model, version)
-        check_inputs(loaded.on_disk.name, loaded.on_disk.description.inputs, inputs)
-        _describe(loaded)
-        loop = asyncio.get_running_loop()
-        # Cancelling this await drops the computation while it is queued; a running one ends unobserved.
-        # The copied context makes the call's span the parent of ours, and gives what the model logs the request's ids.
-        outputs = await loop.run_in_executor(
-            loaded.threads, copy_context().run, self._compute, loaded, inputs, deadline
-        )
-        return Inference(loaded.on_disk.name, loaded.on_disk.version, outputs)
-
-    def _compute(self, loaded: LoadedModel, inputs: Arrays, deadline: Deadline) -> Arrays:
-        deadline.check()
-        started = time.time_ns()
-        error: str | None = None
+        on_disk = loaded.on_disk
+        call.model, call.version = on_disk.name, on_disk.version
+        check_inputs(on_disk.name, on_disk.description.inputs, inputs)
+        queue = self._queues.get(loaded) or self._begin(loaded)
+        if self._flushing is None:
+            self._flush_soon()
         try:
-            return loaded.runtime.predict(inputs)
-        except InferenceHubError as expected:
-            error = type(expected).__name__
+            outputs = await queue.compute(inputs, deadline, call)
+        except Overloaded as error:
+            self._noted[queue].refused(error.reason)
             raise
-        except (Exception, SystemExit) as unexpected:  # a model that calls exit() must not end the worker
-            error = type(unexpected).__name__
-            log.exception("model failed", model=loaded.on_disk.name, version=loaded.on_disk.version)
-            raise ModelFailed(f"Model {loaded.on_disk.name} failed on this input.") from unexpected
-        finally:
-            self._record(loaded, inputs, started, error)
+        return Inference(on_disk.name, on_disk.version, outputs)
 
-    def _record(self, loaded: LoadedModel, inputs: Arrays, started: int, error: str | None) -> None:
-        attributes = {
-            "app.model.name": loaded.on_disk.name,
-            "app.model.version": loaded.on_disk.version,
-            "app.batch.rows": next(iter(inputs.values())).shape[0],
-        }
-        span = self._tracer.start_span("compute", attributes=attributes, start_time=started)
-        if error is not None:
-            span.set_attribute("error.type", error)
-            span.set_status(Status(StatusCode.ERROR, error))
-        span.end()
+    def rows_waiting(self, model: str, version: str = "") -> int:
+        """Return how many rows wait for a model; raises UnknownModel."""
+        queue = self._queues.get(self._registry.get(model, version))
+        return 0 if queue is None else queue.rows
+
+    async def close(self) -> None:
+        """Answer what waits as late and wait for what runs; the registry is closed after this."""
+        for queue in self._queues.values():
+            await queue.close()
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._flush()
+
+    def _begin(self, loaded: LoadedModel) -> ModelQueue:
+        description = loaded.on_disk.description
+        noted = self._metrics.model(loaded.on_disk.name, loaded.on_disk.version)
+        switch = InlineSwitch(self._inline_seconds if description.inline else 0.0)
+        queue = ModelQueue(loaded, self._admission(), switch, partial(_note, noted))
+        self._queues[loaded] = queue
+        self._noted[queue] = noted
+        return queue
+
+    def _flush(self) -> None:
+        self._flushing = None
+        for queue, noted in self._noted.items():
+            noted.flush(queue.rows, is_inline=queue.is_inline)
+        if any(queue.rows for queue in self._noted):
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
 
 
-def _describe(loaded: LoadedModel) -> None:
-    span = trace.get_current_span()
-    span.set_attribute("app.model.name", loaded.on_disk.name)
-    span.set_attribute("app.model.version", loaded.on_disk.version)
-    structlog.contextvars.bind_contextvars(model=loaded.on_disk.name, version=loaded.on_disk.version)
+def _note(noted: ModelComputations, attempt: Attempt) -> None:
+    waits = [attempt.started_at - entry.queued_at for entry in attempt.entries]
+    noted.note(attempt.rows, attempt.seconds, waits)

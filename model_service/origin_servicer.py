@@ -8,6 +8,7 @@ from inference_core.settings import Predict
 from inference_core.tensors import Arrays
 from inference_pb import inference_pb2 as wire
 from inference_pb.inference_pb2_grpc import ModelInferenceServicer
+from model_service.call import CURRENT
 from model_service.engine import Engine
 from model_service.servicer import Context, deadline_of
 
@@ -24,7 +25,7 @@ class OriginServicer(ModelInferenceServicer):
         """Answer with the class of one observation; failures travel as status, `error` stays empty."""
         deadline = deadline_of(context, self._default_deadline)
         model, inputs = self._asked(request)
-        result = await self._engine.infer(request.model_name or model, "", inputs, deadline)
+        result = await self._engine.infer(request.model_name or model, "", inputs, deadline, CURRENT.get())
         classification = classification_of(result.model, result.outputs)
         return wire.PredictResponse(
             class_id=classification.class_id,

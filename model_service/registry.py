@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from inference_core.errors import NoWorker, UnknownModel
 from model_service.repository import ModelOnDisk
 from model_service.runtime import Runtime
+from model_service.threads import ComputeThread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A model version with its runtime and the threads that compute for it."""
 
     on_disk: ModelOnDisk
     runtime: Runtime
-    threads: ThreadPoolExecutor
+    threads: tuple[ComputeThread, ...]
 
     @classmethod
     def of(cls, on_disk: ModelOnDisk, runtime: Runtime) -> LoadedModel:
         """Give a loaded runtime as many compute threads as its description has instances."""
-        threads = ThreadPoolExecutor(on_disk.description.instances, f"compute-{on_disk.name}")
-        return cls(on_disk, runtime, threads)
+        names = [f"compute-{on_disk.name}-{number}" for number in range(on_disk.description.instances)]
+        return cls(on_disk, runtime, tuple([ComputeThread(name) for name in names]))
 
     def close(self) -> None:
-        """Let the running computations end, drop the queued ones and free the runtime."""
-        self.threads.shutdown(wait=True, cancel_futures=True)
+        """Let the running computations end and free the runtime."""
+        for thread in self.threads:
+            thread.close()
         self.runtime.close()
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    root/<model>/model.toml      what the model is: runtime, inputs, outputs
+    root/<model>/model.toml      what the model is: runtime, inputs, outputs, how it is batched
     root/<model>/<version>/...   what that runtime loads
 
 A folder without model.toml is no model; inside a model, folders whose names start with "." or "_" are no versions.
@@ -44,13 +44,21 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What model.toml says. `instances` counts compute threads; `parameters` go to the runtime."""
+    """What model.toml says. `instances` counts compute threads; `parameters` go to the runtime.
+
+    Rows of several calls are computed together, up to `max_batch_size`; with 1 calls never share a batch. One that is
+    not full is held for at most `max_queue_delay` seconds. `inline = false` keeps a model off the event loop even when
+    it is quick: for one that waits for something outside, which is quick until it is not.
+    """
 
     runtime: str
     inputs: Annotated[tuple[Tensor, ...], Meta(min_length=1)]
     outputs: Annotated[tuple[Tensor, ...], Meta(min_length=1)]
     instances: Annotated[int, Meta(ge=1, le=64)] = 1
     parameters: dict[str, Parameter] = {}
+    max_batch_size: Annotated[int, Meta(ge=1, le=65536)] = 64
+    max_queue_delay: Annotated[float, Meta(ge=0, le=10)] = 0.0
+    inline: bool = True
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,10 @@ Register = Callable[[grpc.aio.Server], None]
 def build_server(
     settings: Inference,
     addresses: Iterable[str],
-    interceptor: grpc.aio.ServerInterceptor,
     register: Iterable[Register],
 ) -> grpc.aio.Server:
     """Return a server bound to the addresses, with reflection; raises ConfigurationError where one is taken."""
-    server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
+    server = grpc.aio.server(options=_options(settings))
     for add in register:
         add(server)
     reflection.enable_server_reflection(SERVICES, server)

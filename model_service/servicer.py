@@ -9,15 +9,18 @@ import grpc
 
 from inference_core.deadline import Deadline
 from inference_core.errors import InvalidInput, NoWorker, UnknownModel
+from inference_core.members import PARAMETER
 from inference_core.tensors import Arrays, read_tensors, write_outputs
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceServicer
+from model_service.call import CURRENT
 from model_service.engine import Engine
 from model_service.registry import LoadedModel, Registry
 
 SERVER_NAME = "inference-hub"
 MAX_TENSORS = 1024
-EXTENSIONS = ("model_repository",)
+EXTENSIONS = ("model_configuration", "model_repository")
+MICROSECONDS = 1_000_000
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -73,6 +76,10 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         model = self._registry.get(request.name, request.version)
         return _metadata(model, self._registry.versions(model.on_disk.name))
 
+    async def ModelConfig(self, request: wire.ModelConfigRequest, context: Context) -> wire.ModelConfigResponse:
+        """Return how a model is run: what its model.toml says."""
+        return wire.ModelConfigResponse(config=_config(self._registry.get(request.name, request.version)))
+
     async def RepositoryIndex(
         self, request: wire.RepositoryIndexRequest, context: Context
     ) -> wire.RepositoryIndexResponse:
@@ -87,14 +94,23 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         return response
 
     async def ModelInfer(self, request: wire.ModelInferRequest, context: Context) -> wire.ModelInferResponse:
-        """Run a model on a batch; the answer is raw exactly when the request was."""
+        """Run a model on a batch; the answer is raw exactly when the request was.
+
+        Its parameters say how many microseconds the rows waited here (`queue_us`) and were computed (`compute_us`).
+        """
         deadline = deadline_of(context, self._default_deadline)
         if len(request.inputs) > MAX_TENSORS:
             raise InvalidInput(f"A request has at most {MAX_TENSORS} input tensors.")
         inputs = read_tensors(request.inputs, request.raw_input_contents)
         wanted = [output.name for output in request.outputs]
-        result = await self._engine.infer(request.model_name, request.model_version, inputs, deadline)
+        call = CURRENT.get()
+        if PARAMETER in request.parameters:
+            call.carry(request.parameters[PARAMETER].string_param)
+        result = await self._engine.infer(request.model_name, request.model_version, inputs, deadline, call)
         response = wire.ModelInferResponse(model_name=result.model, model_version=result.version, id=request.id)
+        if call.computation is not None:
+            response.parameters["queue_us"].int64_param = call.computation.queue_microseconds
+            response.parameters["compute_us"].int64_param = call.computation.compute_microseconds
         write_outputs(response, _selected(result.outputs, wanted), raw=bool(request.raw_input_contents))
         return response
 
@@ -114,3 +130,16 @@ def _metadata(model: LoadedModel, versions: list[str]) -> wire.ModelMetadataResp
     for tensor in description.outputs:
         response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
     return response
+
+
+def _config(model: LoadedModel) -> wire.ModelConfig:
+    description = model.on_disk.description
+    config = wire.ModelConfig(
+        name=model.on_disk.name,
+        platform=description.runtime,
+        backend=description.runtime,
+        max_batch_size=description.max_batch_size,
+    )
+    config.instance_group.add(count=description.instances, kind=wire.ModelInstanceGroup.KIND_CPU)
+    config.dynamic_batching.max_queue_delay_microseconds = round(description.max_queue_delay * MICROSECONDS)
+    return config

@@ -12,7 +12,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
 import structlog
@@ -26,6 +27,15 @@ LONG_BITS = 64
 QUIET_SECONDS = 60.0
 NOISY = ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.sdk._shared_internal")
 """What complains about each lost batch. A filter does not reach the loggers below its own, so each is named."""
+
+SUBJECT: ContextVar[Callable[[], Mapping[str, Any]] | None] = ContextVar("subject", default=None)
+"""What a line is about: a function that is called only when there is a line, so that silence costs nothing."""
+
+
+def add_subject(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Add what the current SUBJECT says of itself, unless the event says otherwise."""
+    describe = SUBJECT.get()
+    return event if describe is None else {**describe(), **event}
 
 
 def add_trace_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -94,6 +104,7 @@ def configure(program: str, level: str, **identity: Any) -> None:
     constant: Mapping[str, Any] = {"program": program, **identity}
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_subject,
         lambda _, __, event: {**constant, **event},
         add_trace_ids,
         structlog.processors.add_log_level,

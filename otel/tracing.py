@@ -51,10 +51,19 @@ class Tracing:
         worker.join(STOP_SECONDS)
 
 
-def start(settings: Telemetry, service: str, version: str, attributes: Mapping[str, Any] | None = None) -> Tracing:
-    """Start tracing for a service (`gateway`, `inference-worker`); `attributes` describe this process further."""
+def start(
+    settings: Telemetry,
+    service: str,
+    version: str,
+    attributes: Mapping[str, Any] | None = None,
+    sampler: Sampler | None = None,
+) -> Tracing:
+    """Start tracing for a service (`gateway`, `inference-worker`); `attributes` describe this process further.
+
+    Without a sampler, what arrives sampled stays so, and of the rest `sample_ratio`.
+    """
     provider = TracerProvider(
-        sampler=_sampler(settings),
+        sampler=sampler or _sampler(settings),
         resource=_resource(service, version, attributes or {}),
         shutdown_on_exit=False,
     )
@@ -80,32 +89,37 @@ def trace_id_of(span: Span) -> str:
     return f"{span.get_span_context().trace_id:032x}"
 
 
-def start_rpc_span(tracer: Tracer, kind: SpanKind, method: str, context: Context | None = None) -> Span:
-    """Start the span of a gRPC call; `method` is `package.Service/Method` without a leading slash."""
+def start_rpc_span(
+    tracer: Tracer, kind: SpanKind, method: str, context: Context | None = None, start_time: int | None = None
+) -> Span:
+    """Start the span of a gRPC call; `method` is `package.Service/Method` without a leading slash.
+
+    `start_time` in nanoseconds since 1970 is for one that began earlier.
+    """
+    return tracer.start_span(method, context, kind, rpc_attributes(method), start_time=start_time)
+
+
+def rpc_attributes(method: str) -> dict[str, str]:
+    """Return the attributes that name a gRPC method, given as for `start_rpc_span`."""
     service, _, name = method.rpartition("/")
-    return tracer.start_span(
-        method,
-        context,
-        kind,
-        {
-            "rpc.system.name": "grpc",
-            "rpc.method": method,
-            "rpc.system": "grpc",
-            "rpc.service": service,
-            "rpc.grpc.method": name,
-        },
-    )
+    return {
+        "rpc.system.name": "grpc",
+        "rpc.method": method,
+        "rpc.system": "grpc",
+        "rpc.service": service,
+        "rpc.grpc.method": name,
+    }
 
 
-def end_rpc_span(span: Span, status: str, number: int, *, failed: bool) -> None:
-    """End a call's span with its gRPC status, such as ("NOT_FOUND", 5)."""
+def end_rpc_span(span: Span, status: str, number: int, *, failed: bool, end_time: int | None = None) -> None:
+    """End a call's span with its gRPC status, such as ("NOT_FOUND", 5); `end_time` as for `start_rpc_span`."""
     span.set_attribute("rpc.response.status_code", status)
     span.set_attribute("rpc.status_code", status)
     span.set_attribute("rpc.grpc.status_code", number)
     if failed:
         span.set_attribute("error.type", status)
         span.set_status(Status(StatusCode.ERROR, status))
-    span.end()
+    span.end(end_time)
 
 
 def _sampler(settings: Telemetry) -> Sampler:

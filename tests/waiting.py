@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 INTERVAL_SECONDS = 0.05
+ASYNC_INTERVAL_SECONDS = 0.005
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = 15.0) -> T:
@@ -19,4 +22,16 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 15.0) -> T:
         if value := condition():
             return value
         pause.wait(INTERVAL_SECONDS)
+    raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], what: str, seconds: float = 15.0) -> T:
+    """As `wait_for`, while the event loop turns; the condition may be a coroutine function."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        value: T = await found if inspect.isawaitable(found) else found
+        if value:
+            return value
+        await asyncio.sleep(ASYNC_INTERVAL_SECONDS)
     raise AssertionError(f"{what} did not happen within {seconds} s")

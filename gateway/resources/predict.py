@@ -1,92 +1,33 @@
-"""POST /predict, the origin's contract: one row of numbers or one text in, one class out."""
+"""POST /predict through Falcon, for requests that come in pieces or are unusual; see `direct` for the others."""
 
 from __future__ import annotations
 
 import falcon
-import msgspec
-import structlog
 from falcon.asgi import Request, Response
-from msgspec import UNSET, UnsetType
 
 from gateway.body import read_json_body
 from gateway.call import Call
-from gateway.dispatch import Dispatcher
-from gateway.timeouts import deadline_of
-from inference_core.classification import NOT_NUMBERS, classification_of, features_input, prompt_input
-from inference_core.errors import InvalidInput
-from inference_core.names import is_model_name
-from inference_core.settings import Gateway, Predict
-from inference_core.tensors import Arrays
-
-EXAMPLE = '{"features": [1.0, 2.0]} or {"prompt": "some text"}, with an optional "model_name"'
-LONGEST_REASON = 200
-
-
-class Body(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client sends; of a key that is given twice the last one wins."""
-
-    features: list[float] | UnsetType = UNSET
-    prompt: str | UnsetType = UNSET
-    model_name: str = ""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What it gets: the origin's three fields, then ours."""
-
-    class_id: int
-    confidence: float
-    error: str
-    label: str
-    model_name: str
-    model_version: str
+from gateway.leaving import until_client_leaves
+from gateway.predictions import Predictions
+from gateway.timeouts import PRIORITY, TIMEOUT, deadline_of, is_background
+from inference_core.settings import Gateway
 
 
 class PredictResource:
-    """Turns a body into a row, a row into an answer."""
+    """Reads a body and writes the answer."""
 
-    def __init__(self, dispatcher: Dispatcher, settings: Gateway, defaults: Predict) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, predictions: Predictions, settings: Gateway) -> None:
+        self._predictions = predictions
         self._settings = settings
-        self._defaults = defaults
-        self._decoder = msgspec.json.Decoder(Body)
-        self._encoder = msgspec.json.Encoder()
 
     async def on_post(self, request: Request, response: Response) -> None:
         """Answer with the class of the row or text; raises the expected errors."""
-        call = Call(deadline_of(request, self._settings.deadline), request.context.request_id)
-        body = self._parsed(await read_json_body(request, self._settings))
-        model, inputs = self._asked(body)
-        call.deadline.check()
-        inference = await self._dispatcher.infer(model, inputs, call)
-        structlog.contextvars.bind_contextvars(model=inference.model, version=inference.version)
-        request.context.span.set_attribute("app.model.name", inference.model)
-        request.context.span.set_attribute("app.model.version", inference.version)
-        found = classification_of(inference.model, inference.outputs)
-        answer = Answer(found.class_id, found.confidence, "", found.label, inference.model, inference.version)
+        observed = request.context.observed
+        deadline = deadline_of(request.get_header(TIMEOUT), self._settings.deadline)
+        call = Call(deadline, observed.request_id, observed.trace, is_background(request.get_header(PRIORITY)))
+        request.context.call = call
+        data = await read_json_body(request, self._settings)
+        with until_client_leaves(request.scope):
+            answer = await self._predictions.answer(data, call)
         response.content_type = falcon.MEDIA_JSON
-        response.data = self._encoder.encode(answer)
-
-    def _parsed(self, data: bytes) -> Body:
-        # msgspec reports bad UTF-8 and deep nesting by exceptions that are not its own DecodeError.
-        try:
-            return self._decoder.decode(data)
-        except msgspec.ValidationError as error:
-            raise InvalidInput(_mistake(str(error))) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidInput(f"The body is not valid JSON; send {EXAMPLE}.") from error
-
-    def _asked(self, body: Body) -> tuple[str, Arrays]:
-        if body.model_name and not is_model_name(body.model_name):
-            raise InvalidInput("model_name has letters, digits, '.', '_' and '-', at most 128 in all.")
-        if body.features is not UNSET and body.prompt is UNSET:
-            return body.model_name or self._defaults.features_model, features_input(body.features)
-        if body.prompt is not UNSET and body.features is UNSET:
-            return body.model_name or self._defaults.prompt_model, prompt_input(body.prompt)
-        raise InvalidInput(f"Send either features or a prompt: {EXAMPLE}.")
-
-
-def _mistake(reason: str) -> str:
-    if "`$.features" in reason:
-        return NOT_NUMBERS
-    # It repeats the client's own key, which may be as long as a body.
-    return f"{reason if len(reason) <= LONGEST_REASON else f'{reason[:LONGEST_REASON]}...'}; send {EXAMPLE}."
+        response.data = answer

@@ -37,9 +37,10 @@ DATATYPES = {
 class OnnxRuntime:
     """An inference session; ONNX strings are UTF-8, so BYTES rows must be."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[str]) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[str], *, only_computes: bool) -> None:
         self._session = session
         self._outputs = list(outputs)
+        self.only_computes = only_computes
 
     def predict(self, inputs: Arrays) -> Arrays:
         """As `Runtime.predict`; raises InvalidInput for BYTES that are not UTF-8."""
@@ -65,9 +66,11 @@ def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
     file = model.folder / FILE
     onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(SEVERITY_ERROR)
-    session = _open(file, _options(model.file, parameters))
+    options = _options(model.file, parameters)
+    session = _open(file, options)
     _check_agreement(model, session)
-    return OnnxRuntime(session, [tensor.name for tensor in model.description.outputs])
+    is_single = options.intra_op_num_threads == options.inter_op_num_threads == 1
+    return OnnxRuntime(session, [tensor.name for tensor in model.description.outputs], only_computes=is_single)
 
 
 def _options(file: Path, parameters: Mapping[str, Parameter]) -> onnxruntime.SessionOptions:

@@ -28,7 +28,9 @@ class Model(Protocol):
 
 
 class PythonRuntime:
-    """A constructed and warmed-up Model."""
+    """A constructed and warmed-up Model; what it waits for is not known."""
+
+    only_computes = False
 
     def __init__(self, model: Model, module_name: str) -> None:
         self._model = model

@@ -19,6 +19,7 @@ import psutil
 from inference_core.settings import CHECKOUT
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from tests.e2e.patient_model import add_patient
 from tests.e2e.system import System
 from tests.otel.collector import Collector
 
@@ -26,6 +27,7 @@ MEBIBYTE = 1024 * 1024
 DEADLINE_SECONDS = 2
 SHORT = dict.fromkeys(("header_deadline", "body_deadline", "write_deadline", "keep_alive"), DEADLINE_SECONDS)
 SAMPLING_SECONDS = 0.005
+PATIENT_LOG = "computed"
 NOT_A_NUMBER = """
 import numpy as np
 
@@ -74,6 +76,11 @@ class Bench:
         """Where the gateway listens."""
         return "127.0.0.1", self.system.http_port
 
+    def computed(self) -> list[int]:
+        """Return the numbers of the rows that the patient model has begun to compute."""
+        file = self.system.run_folder.parent / PATIENT_LOG
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
     def client(self) -> httpx.Client:
         """Return a client that keeps its connections."""
         return httpx.Client(base_url=self.system.url, timeout=30)
@@ -113,7 +120,7 @@ def bench(*, measuring: bool) -> Iterator[Bench]:
         system = System(
             folder,
             gateway=SHORT,
-            inference={"mock_latency": 0, "repository": str(_repository(folder))},
+            inference={"mock_latency": 0, "repository": str(_repository(folder)), "default_deadline": DEADLINE_SECONDS},
             telemetry={"otlp_endpoint": collector.endpoint},
         )
         stack.callback(system.stop)
@@ -128,6 +135,7 @@ def _repository(folder: Path) -> Path:
     version.mkdir(parents=True)
     (version / "model.py").write_text(NOT_A_NUMBER)
     (version.parent / "model.toml").write_text(NOT_A_NUMBER_DESCRIPTION)
+    add_patient(repository, folder / PATIENT_LOG)
     return repository
 
 

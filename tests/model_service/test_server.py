@@ -14,12 +14,10 @@ import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from opentelemetry import trace
 
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Inference
 from inference_pb import open_inference_pb2 as wire
-from model_service.interceptor import CallInterceptor
 from model_service.server import NOT_SERVING, SERVICES, SERVING, build_server, drain
 from tests.model_service.worker import (
     SETTINGS,
@@ -43,7 +41,7 @@ def folder() -> Iterator[Path]:
 
 def server_on(*addresses: str, settings: Inference = SETTINGS) -> grpc.aio.Server:
     """Build a server without services of its own."""
-    return build_server(settings, addresses, CallInterceptor(trace.NoOpTracer()), [])
+    return build_server(settings, addresses, [])
 
 
 async def health_of(worker: Worker, service: str) -> int:
@@ -124,9 +122,10 @@ async def test_draining_loses_no_call() -> None:
     """Calls that run or wait when the drain begins, and one that comes in its pause, are answered."""
     gate = Gate()
     async with running_worker(loaded("slow", gate), loaded("quick")) as worker:
-        sent = [worker.protocol.ModelInfer(infer_request("slow")) for _ in range(20)]
+        sent = [worker.protocol.ModelInfer(infer_request("slow"))]
         await gate.wait_entered()
-        await until(lambda: worker.registry.get("slow").threads._work_queue.qsize() == 19)
+        sent += [worker.protocol.ModelInfer(infer_request("slow")) for _ in range(19)]
+        await until(lambda: worker.engine.rows_waiting("slow") == 19)
         draining = asyncio.create_task(drain(worker.server, worker.health, SETTINGS))
         await until(lambda: not worker.health.ready)
         late = await worker.protocol.ModelInfer(infer_request("quick"))

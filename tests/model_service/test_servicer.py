@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 
+from inference_core.deadline import now
 from inference_core.tensors import read_tensors
 from inference_pb import open_inference_pb2 as wire
 from tests.model_service.worker import (
     CLASSES,
     ROWS,
+    Gate,
     Worker,
     end_of,
     infer_request,
     loaded,
     running_worker,
     starting_worker,
+    until,
 )
 
 
@@ -173,12 +176,46 @@ async def test_metadata_is_the_signature() -> None:
         assert tensors == [(tensor.name, tensor.datatype, tensor.shape) for tensor in declared]
 
 
+async def test_the_configuration_is_the_description() -> None:
+    """A model's configuration says how it is run, under Triton's names; a model that is not there is NOT_FOUND."""
+    model = loaded("m", max_batch_size=7, max_queue_delay=0.0025, instances=3)
+    async with running_worker(model, loaded("plain")) as worker:
+        config = (await worker.protocol.ModelConfig(wire.ModelConfigRequest(name="m", version="1"))).config
+        plain = (await worker.protocol.ModelConfig(wire.ModelConfigRequest(name="plain"))).config
+        status, _ = await end_of(worker.protocol.ModelConfig(wire.ModelConfigRequest(name="nobody")))
+    assert (config.name, config.platform, config.backend, config.max_batch_size) == ("m", "test", "test", 7)
+    assert config.dynamic_batching.max_queue_delay_microseconds == 2500
+    assert [(group.count, group.kind) for group in config.instance_group] == [(3, wire.ModelInstanceGroup.KIND_CPU)]
+    assert (plain.max_batch_size, plain.dynamic_batching.max_queue_delay_microseconds) == (64, 0)
+    assert status is StatusCode.NOT_FOUND
+
+
+async def test_an_answer_says_where_its_time_went() -> None:
+    """The parameters of an answer are the microseconds in the queue and in the model."""
+    gate = Gate()
+    async with running_worker(loaded("slow", gate)) as worker:
+        first = worker.protocol.ModelInfer(infer_request("slow"))
+        await gate.wait_entered()
+        second = worker.protocol.ModelInfer(infer_request("slow"))
+        await until(lambda: worker.engine.rows_waiting("slow") == 1)
+        waited_at_least, began = 0.02, now()
+        await until(lambda: now() - began > waited_at_least)
+        gate.leave.set()
+        times = [
+            (answer.parameters["queue_us"].int64_param, answer.parameters["compute_us"].int64_param)
+            for answer in (await first, await second)
+        ]
+    limit = waited_at_least * 1e6
+    assert [queue >= limit for queue, _ in times] == [False, True]
+    assert [compute >= limit for _, compute in times] == [True, False]
+
+
 async def test_the_server_describes_itself() -> None:
-    """Name, version and the extension for the repository are told."""
+    """Name, version and the extensions for configurations and the repository are told."""
     async with running_worker() as worker:
         metadata = await worker.protocol.ServerMetadata(wire.ServerMetadataRequest())
     assert (metadata.name, metadata.version) == ("inference-hub", "1.2.3")
-    assert list(metadata.extensions) == ["model_repository"]
+    assert list(metadata.extensions) == ["model_configuration", "model_repository"]
 
 
 @pytest.mark.parametrize(

@@ -36,13 +36,15 @@ async def test_the_workers_own_deadline_holds_for_clients_without() -> None:
         await gate.wait_entered()
         waiting = [worker.protocol.ModelInfer(infer_request("slow"), timeout=limit) for limit in (None, 315_360_000)]
         expired = asyncio.get_running_loop().create_future()
-        await until(lambda: model.threads._work_queue.qsize() == 2)
+        await until(lambda: worker.engine.rows_waiting("slow") == 2)
         asyncio.get_running_loop().call_later(0.25, expired.set_result, None)
         await expired
+        ends = [await end_of(call) for call in (*waiting, first)]
         gate.leave.set()
-        ends = [await end_of(call) for call in waiting]
-        await first
-    assert ends == [(StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the model was run.")] * 2
+    sentences = ["The deadline passed before the model was run."] * 2 + [
+        "The deadline passed before the model answered."
+    ]
+    assert ends == [(StatusCode.DEADLINE_EXCEEDED, sentence) for sentence in sentences]
     assert len(runtime_of(model).asked) == 1
 
 
@@ -54,7 +56,7 @@ async def test_a_cancelled_call_is_never_computed() -> None:
         first = worker.protocol.ModelInfer(infer_request("slow"))
         await gate.wait_entered()
         second = worker.protocol.ModelInfer(infer_request("slow"))
-        await until(lambda: model.threads._work_queue.qsize() == 1)
+        await until(lambda: worker.engine.rows_waiting("slow") == 1)
         second.cancel()
         await worker.ended(1)
         gate.leave.set()

@@ -16,23 +16,31 @@ import numpy as np
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
+from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
 
-from inference_core.settings import Inference, Predict
+from inference_core.admission import Admission, Limits
+from inference_core.settings import Inference, Predict, Telemetry
 from inference_core.tensors import Arrays, write_inputs
 from inference_pb import inference_pb2_grpc, open_inference_pb2, open_inference_pb2_grpc
+from model_service.border import observed
+from model_service.call import Call
 from model_service.engine import Engine
-from model_service.interceptor import CallInterceptor
+from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.registry import LoadedModel, Registry
 from model_service.repository import Description, ModelOnDisk, Tensor
 from model_service.server import Health, build_server
 from model_service.servicer import OpenInferenceServicer
-from otel.logs import add_trace_ids
+from otel.allowance import Allowance
+from otel.logs import add_subject, add_trace_ids
+from otel.metrics import WorkerMetrics
+from otel.requests import RequestTraces
 
 SETTINGS = Inference(drain_pause=0.05, drain_grace=5.0)
 PREDICT = Predict(features_model="double", prompt_model="shout")
@@ -46,6 +54,7 @@ class FunctionRuntime:
     """Runs a function, and remembers what it was asked and whether it was closed."""
 
     function: Predictor
+    only_computes: bool = False
     asked: list[Arrays] = field(default_factory=list)
     closed: bool = False
 
@@ -102,9 +111,10 @@ def loaded(
     version: str = "1",
     inputs: tuple[Tensor, ...] = ROWS,
     outputs: tuple[Tensor, ...] = CLASSES,
+    **options: Any,
 ) -> LoadedModel:
-    """Return a model that is a function."""
-    description = Description("test", inputs, outputs)
+    """Return a model that is a function; `options` are keys of model.toml."""
+    description = Description("test", inputs, outputs, **options)
     return LoadedModel.of(ModelOnDisk(name, version, Path(name, version), description), FunctionRuntime(function))
 
 
@@ -144,6 +154,22 @@ def infer_request(
     return request
 
 
+LIMITS = Limits(8192, 256 * 1024 * 1024, 0.1, sheds=True)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What tests choose of a worker's settings; `lines` is how many lines of good calls it logs a second."""
+
+    default_deadline: float = 30.0
+    inline_seconds: float = 0.0
+    limits: Limits = LIMITS
+    lines: float = 100_000
+
+
+DEFAULTS = Options()
+
+
 @dataclass(frozen=True)
 class Worker:
     """A running worker and one client's channel to it."""
@@ -152,6 +178,7 @@ class Worker:
     channel: grpc.aio.Channel
     health: Health
     registry: Registry
+    engine: Engine
     spans: InMemorySpanExporter
     tracer: Tracer
     logged: list[MutableMapping[str, Any]]
@@ -186,53 +213,73 @@ class Worker:
 
 
 @asynccontextmanager
-async def starting_worker(*given: LoadedModel, default_deadline: float = 30.0) -> AsyncIterator[Worker]:
-    """Run a worker that has its models and whose health is still NOT_SERVING."""
+async def starting_worker(*given: LoadedModel, **options: Any) -> AsyncIterator[Worker]:
+    """Run a worker that has its models and whose health is still NOT_SERVING; `options` are those of `Options`."""
     capture, spans, provider = LogCapture(), InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    structlog.configure(processors=[structlog.contextvars.merge_contextvars, add_trace_ids, capture])
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, add_subject, add_trace_ids, capture])
     registry, health = registry_of(given or models()), Health(health_aio.HealthServicer())
-    tracer = provider.get_tracer(__name__)
+    tracer, chosen = provider.get_tracer(__name__), Options(**options)
+    engine = engine_of(registry, chosen)
+    protocol = OpenInferenceServicer(
+        registry, engine, lambda: health.ready, version="1.2.3", default_deadline=chosen.default_deadline
+    )
     with tempfile.TemporaryDirectory(prefix="hub-") as folder:
         address = f"unix:{folder}/worker.sock"
-        server = _server(address, registry, health, tracer, default_deadline)
+        server = _server(address, engine, protocol, _observer(tracer, chosen.lines), health)
         await health.starting()
         await server.start()
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                yield Worker(server, channel, health, registry, spans, tracer, capture.entries)
+                yield Worker(server, channel, health, registry, engine, spans, tracer, capture.entries)
         finally:
             await server.stop(None)
+            await engine.close()
             registry.close()
             structlog.reset_defaults()
 
 
 @asynccontextmanager
-async def running_worker(*given: LoadedModel, default_deadline: float = 30.0) -> AsyncIterator[Worker]:
+async def running_worker(*given: LoadedModel, **options: Any) -> AsyncIterator[Worker]:
     """Run a worker whose health is SERVING."""
-    async with starting_worker(*given, default_deadline=default_deadline) as worker:
+    async with starting_worker(*given, **options) as worker:
         await worker.health.serving(model.on_disk.name for model in worker.registry.all())
         yield worker
 
 
+def engine_of(registry: Registry, options: Options = DEFAULTS) -> Engine:
+    """Return an engine over loaded models."""
+    metrics = WorkerMetrics(CollectorRegistry())
+    return Engine(registry, lambda: Admission(options.limits), options.inline_seconds, metrics)
+
+
+def call_to(tracer: Tracer | None = None, request_id: str = "r") -> Call:
+    """Return a call as the border makes it; with a tracer its trace is kept."""
+    telemetry = Telemetry(otlp_endpoint="" if tracer is None else "http://127.0.0.1:1")
+    traces = RequestTraces(tracer or trace.NoOpTracer(), telemetry)
+    return Call("service/Method", traces.begin("service/Method", ""), request_id)
+
+
 def _server(
-    address: str, registry: Registry, health: Health, tracer: Tracer, default_deadline: float
+    address: str, engine: Engine, protocol: OpenInferenceServicer, observer: Observer, health: Health
 ) -> grpc.aio.Server:
-    engine = Engine(registry, tracer)
-    origin = OriginServicer(engine, PREDICT, default_deadline)
-    protocol = OpenInferenceServicer(
-        registry, engine, lambda: health.ready, version="1.2.3", default_deadline=default_deadline
-    )
+    origin = OriginServicer(engine, PREDICT, 30.0)
     return build_server(
         SETTINGS,
         [address],
-        CallInterceptor(tracer),
         [
-            lambda server: inference_pb2_grpc.add_ModelInferenceServicer_to_server(origin, server),
-            lambda server: open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(protocol, server),
+            lambda server: inference_pb2_grpc.add_ModelInferenceServicer_to_server(origin, observed(server, observer)),
+            lambda server: open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+                protocol, observed(server, observer)
+            ),
             health.register,
         ],
     )
+
+
+def _observer(tracer: Tracer, lines: float) -> Observer:
+    traces = RequestTraces(tracer, Telemetry(traces_per_second=100_000))
+    return Observer(tracer, traces, Allowance(lines), WorkerMetrics(CollectorRegistry()).lines_left_out)
 
 
 async def end_of(call: Any) -> tuple[grpc.StatusCode, str]:

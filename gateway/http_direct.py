@@ -1,0 +1,119 @@
+"""A request that arrived whole and its answer, without an ASGI application between them.
+
+Building a scope, an application's task with two events each way, and the response from a list of fields costs several
+times what the parser and the prediction's own code do (docs/decisions/0006-direct-predictions.md has the figures).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+
+from gateway.direct import DirectRoute, DirectRoutes, Fields, Reply, Work
+
+MOST_BYTES = 64 * 1024
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+class Pending:
+    """A request whose header section allows a direct answer, while its body arrives."""
+
+    __slots__ = ("body", "fields", "route")
+
+    def __init__(self, route: DirectRoute, fields: Fields) -> None:
+        self.route = route
+        self.fields = fields
+        self.body = b""
+
+
+def pending(routes: DirectRoutes, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> Pending | None:
+    """Return the request as a candidate for a direct answer, or None where anything about it is unusual."""
+    route = routes.get(url)
+    if route is None or method != b"POST":
+        return None
+    fields = dict(headers)
+    if len(fields) != len(headers) or not fields.get(b"content-type", b"").startswith(b"application/json"):
+        return None
+    if b"content-encoding" in fields or b"expect" in fields or b"upgrade" in fields or b";" in fields[b"content-type"]:
+        return None
+    length = fields.get(b"content-length")
+    return Pending(route, fields) if length is not None and 0 < int(length) <= MOST_BYTES else None
+
+
+class DirectExchange:
+    """One such request under way; it has what a connection asks of an Exchange."""
+
+    __slots__ = (
+        "_default_fields",
+        "_work",
+        "disconnected",
+        "keep_alive",
+        "on_response",
+        "pending",
+        "response_started",
+        "transport",
+    )
+
+    more_body = False
+
+    def __init__(
+        self, pending: Pending, transport: asyncio.Transport, on_response: Callable[[], None], *, keep_alive: bool
+    ) -> None:
+        self.pending = pending
+        self.transport = transport
+        self.on_response = on_response
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_started = False
+        self._work: Work | None = None
+        self._default_fields: list[tuple[bytes, bytes]] = []
+
+    @property
+    def response_complete(self) -> bool:
+        """Whether the answer was written; it goes out whole."""
+        return self.response_started
+
+    def is_over(self) -> bool:
+        """Tell whether nothing more will be sent."""
+        return self.response_started or self.disconnected
+
+    def abandon(self) -> None:
+        """End the work for a client that has left."""
+        self.disconnected = True
+        if self._work is not None:
+            self._work.leave()
+
+    def drop(self) -> None:
+        """Note that it will never begin."""
+
+    def begin(self, default_fields: list[tuple[bytes, bytes]]) -> None:
+        """Have the request answered."""
+        self._default_fields = default_fields
+        self._work = self.pending.route(self.pending.fields, self.pending.body, self._write)
+
+    def _write(self, reply: Reply) -> None:
+        if self.disconnected:
+            return
+        self.response_started = True
+        self.transport.write(_rendered(reply, self._default_fields, keep_alive=self.keep_alive))
+        self.on_response()
+        if not self.keep_alive:
+            self.transport.close()
+
+
+def _rendered(reply: Reply, default_fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
+    date = b"".join([b"%b: %b\r\n" % field for field in default_fields])
+    retry = b"retry-after: %d\r\n" % reply.retry_after if reply.retry_after else b""
+    close = b"" if keep_alive else b"connection: close\r\n"
+    return (
+        b"%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nx-trace-id: %b\r\n%b\r\n%b"
+        % (
+            STATUS_LINES[reply.status] + date,
+            len(reply.body),
+            reply.request_id.encode("ascii"),
+            reply.trace_id.encode("ascii"),
+            retry + close,
+            reply.body,
+        )
+    )

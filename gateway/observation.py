@@ -1,0 +1,114 @@
+"""What is noted of every request, whichever way it came: ids, trace, clock; at the end a log line and the metrics.
+
+Lines of requests that succeeded are kept up to a rate, those that failed always; requests that were refused to protect
+the others are told as sums, once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import structlog
+from opentelemetry.trace import Status, StatusCode
+
+from gateway.call import Call
+from inference_core.names import request_id_from
+from otel.allowance import Allowance
+from otel.requests import RequestTrace, RequestTraces
+
+SERVER_ERROR = 500
+FIRST_FAILURE = 400
+REPORT_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Observed:
+    """A request that was begun and not ended; `started` is on time.perf_counter."""
+
+    __slots__ = ("method", "request_id", "started", "trace")
+
+    def __init__(self, method: str, request_id: str, trace: RequestTrace) -> None:
+        self.started = time.perf_counter()
+        self.method = method
+        self.request_id = request_id
+        self.trace = trace
+
+
+class Observer:
+    """Begins and ends observations of one process."""
+
+    def __init__(self, traces: RequestTraces, lines: Allowance) -> None:
+        self._traces = traces
+        self._lines = lines
+        self._refused: Counter[str] = Counter()
+        self._report: asyncio.TimerHandle | None = None
+
+    def begin(self, method: str, request_id: str, traceparent: str, tracestate: str) -> Observed:
+        """Begin, with the header values that the client sent or empty ones."""
+        return Observed(method, request_id_from(request_id), self._traces.begin(method, traceparent, tracestate))
+
+    def end(self, observed: Observed, route: str, status: int, call: Call | None, refused: str = "") -> None:
+        """End with a route template and a status; `refused` is the reason of a request that was turned away."""
+        if observed.trace.span is not None:
+            _end_span(observed, route, status, call)
+        if refused:
+            self._refused[refused] += 1
+            self._report_soon()
+        elif status >= FIRST_FAILURE or self._lines.take():
+            log.info("request", **_line(observed, route, status, call))
+        else:
+            self._report_soon()
+
+    def unexpected(self, observed: Observed, error: BaseException) -> None:
+        """Write the traceback of an error that nobody foresaw."""
+        log.error("unexpected error", exc_info=error, **_ids(observed))
+
+    def _report_soon(self) -> None:
+        if self._report is None:
+            self._report = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        self._report = None
+        for reason, count in self._refused.items():
+            log.warning("requests refused", reason=reason, count=count)
+        self._refused.clear()
+        left_out = self._lines.reset()
+        if left_out:
+            log.info("requests not logged", count=left_out)
+
+
+def _ids(observed: Observed) -> dict[str, str]:
+    trace = observed.trace
+    return {"request_id": observed.request_id, "trace_id": trace.trace_id, "span_id": trace.span_id}
+
+
+def _line(observed: Observed, route: str, status: int, call: Call | None) -> dict[str, Any]:
+    milliseconds = round((time.perf_counter() - observed.started) * 1000, 3)
+    line = {**_ids(observed), "method": observed.method, "route": route, "status": status, "milliseconds": milliseconds}
+    if call is not None and call.model:
+        line["model"] = call.model
+        if call.version:
+            line["version"] = call.version
+        if call.attempts > 1:
+            line["attempts"] = call.attempts
+    return line
+
+
+def _end_span(observed: Observed, route: str, status: int, call: Call | None) -> None:
+    span = observed.trace.span
+    assert span is not None  # noqa: S101  # the caller looked
+    span.update_name(f"{observed.method} {route}")
+    span.set_attributes(
+        {"http.route": route, "http.response.status_code": status, "app.request.id": observed.request_id}
+    )
+    if call is not None and call.model:
+        span.set_attributes({"app.model.name": call.model, "app.model.version": call.version})
+        span.set_attribute("app.attempts", call.attempts)
+    if status >= SERVER_ERROR:
+        span.set_attribute("error.type", str(status))
+        span.set_status(Status(StatusCode.ERROR))
+    span.end()

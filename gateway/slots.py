@@ -1,0 +1,270 @@
+"""One slot: the connection to the worker in it, what that worker can run, and whether it may get work.
+
+A slot is declared up front and may be empty. Its state follows the worker's own health service, so that a worker which
+loads, drains, hangs or is gone gets nothing new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2
+
+from inference_pb import open_inference_pb2 as wire
+
+SERVICE = "inference.GRPCInferenceService"
+INFER = f"/{SERVICE}/ModelInfer"
+INDEX = f"/{SERVICE}/RepositoryIndex"
+CONFIG = f"/{SERVICE}/ModelConfig"
+WATCH = "/grpc.health.v1.Health/Watch"
+CHECK = "/grpc.health.v1.Health/Check"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+PROBE_SECONDS = 1.0
+REFRESH_SECONDS = 1.0
+SUSPECT_PROBE_SECONDS = 0.25
+RETRY_SECONDS = 0.02
+UNBATCHED = 1
+"""What a V2 server that does not tell is taken to batch."""
+
+log = structlog.get_logger()
+
+
+class State(enum.Enum):
+    """What a slot is good for; only READY ones get work."""
+
+    ABSENT = "absent"
+    CONNECTING = "connecting"
+    READY = "ready"
+    DRAINING = "draining"
+    SUSPECT = "suspect"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a worker says of one of its models; `max_rows` is how many rows it computes at once."""
+
+    versions: tuple[str, ...]
+    max_rows: int
+
+
+class InferCall(Protocol):
+    """A ModelInfer call under way."""
+
+    def __await__(self) -> Any:
+        """Wait for the response; raises AioRpcError."""
+
+    def cancel(self) -> bool:
+        """End the call."""
+
+
+NO_MODELS: Mapping[str, ModelFacts] = {}
+
+
+@dataclass(eq=False)
+class Slot:
+    """A worker's place. `in_flight` counts batches by model, `batches` all of them, `connections` those that broke.
+
+    `drains`: its worker announced that it leaves, also once it has left, until the next one comes.
+    """
+
+    number: int
+    path: str
+    options: list[tuple[str, Any]]
+    changed: Callable[[Slot], None]
+    state: State = State.ABSENT
+    models: Mapping[str, ModelFacts] = field(default_factory=dict)
+    index: wire.RepositoryIndexResponse | None = None
+    in_flight: dict[str, int] = field(default_factory=dict)
+    batches: int = 0
+    connections: int = 0
+    drains: bool = False
+
+    @property
+    def death_note(self) -> Path:
+        """The file that a worker leaves behind which died of an input that ran alone: that input's fingerprint."""
+        return Path(self.path).with_suffix(".alone")
+
+    def connect(self) -> None:
+        """Create the channel and follow the worker's health; call it inside the running loop, after every fork."""
+        self._channel = grpc.aio.insecure_channel(f"unix:{self.path}", self.options)
+        self._infer = self._channel.unary_unary(
+            INFER, wire.ModelInferRequest.SerializeToString, wire.ModelInferResponse.FromString
+        )
+        self._minder = asyncio.get_running_loop().create_task(self._mind())
+        self._suspicion: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """End what `connect` began."""
+        tasks = [task for task in (self._minder, self._suspicion) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._channel.close()
+
+    def is_connected(self) -> bool:
+        """Tell whether a call would reach a worker, as far as is known now."""
+        return self._channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def answers(self) -> bool:
+        """Tell whether the worker's event loop turns and the connection to it has held meanwhile."""
+        connections = self.connections
+        try:
+            await self._check(SUSPECT_PROBE_SECONDS)
+        except grpc.aio.AioRpcError:
+            return False
+        return connections == self.connections
+
+    def infer(
+        self, request: wire.ModelInferRequest, timeout: float, metadata: tuple[tuple[str, str], ...]
+    ) -> InferCall:
+        """Begin a call; it fails at once where there is no connection."""
+        return self._infer(request, timeout=timeout, metadata=metadata)
+
+    def suspect(self) -> None:
+        """Give no more work until the worker's event loop answers a probe; also after a call that was lost."""
+        if self.state is State.READY:
+            self._become(State.SUSPECT)
+            if self._suspicion is not None:
+                self._suspicion.cancel()  # from the time of an earlier worker in this slot
+            self._suspicion = asyncio.get_running_loop().create_task(self._clear_suspicion())
+
+    async def probe(self) -> wire.RepositoryIndexResponse | None:
+        """Ask which models there are; None where the worker does not answer within a second."""
+        try:
+            index: wire.RepositoryIndexResponse = await self._ask(
+                INDEX, wire.RepositoryIndexRequest(), wire.RepositoryIndexResponse
+            )
+        except grpc.aio.AioRpcError:
+            return None
+        return index
+
+    async def _mind(self) -> None:
+        while True:
+            try:
+                await self._follow_health()
+            except grpc.aio.AioRpcError:
+                pass  # the connection is gone, or was never there
+            except Exception:  # whatever a foreign server sends, the slot is minded on
+                log.exception("minding a worker failed", slot=self.number)
+            self.connections += 1
+            self._become(State.ABSENT)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _follow_health(self) -> None:
+        watch = self._channel.unary_stream(
+            WATCH, health_pb2.HealthCheckRequest.SerializeToString, health_pb2.HealthCheckResponse.FromString
+        )
+        updates = watch(health_pb2.HealthCheckRequest(service=SERVICE), wait_for_ready=True)
+        refresher: asyncio.Task[None] | None = None
+        try:
+            async for update in updates:
+                if update.status == SERVING:
+                    await self._learn()
+                    self._become(State.READY)
+                    refresher = refresher or asyncio.get_running_loop().create_task(self._refresh())
+                elif self.state is State.CONNECTING or self.state is State.ABSENT:
+                    self._become(State.CONNECTING)
+                else:
+                    break
+        finally:
+            updates.cancel()
+            if refresher is not None:
+                refresher.cancel()
+        await self._drained()
+
+    async def _drained(self) -> None:
+        # The worker's stop would wait its whole grace for this stream, so it was left; now the connection's end counts,
+        # or that the worker changes its mind.
+        self._become(State.DRAINING)
+        while self.is_connected():
+            try:
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+            except TimeoutError:
+                if await self._serves_again():
+                    return
+
+    async def _serves_again(self) -> bool:
+        try:
+            return await self._check(PROBE_SECONDS) == SERVING
+        except grpc.aio.AioRpcError:
+            return False
+
+    async def _refresh(self) -> None:
+        # The probe runs through the worker's event loop, which pings and streams do not.
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self._learn()
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    self.suspect()
+
+    async def _learn(self) -> None:
+        index: wire.RepositoryIndexResponse = await self._ask(
+            INDEX, wire.RepositoryIndexRequest(), wire.RepositoryIndexResponse
+        )
+        versions: dict[str, list[str]] = {}
+        for model in index.models:
+            if model.state == "READY":
+                versions.setdefault(model.name, []).append(model.version)
+        facts = {name: await self._facts(name, tuple(found)) for name, found in versions.items()}
+        changed, self.models, self.index = facts != self.models, facts, index
+        if changed and self.state is State.READY:
+            self.changed(self)
+
+    async def _facts(self, model: str, versions: tuple[str, ...]) -> ModelFacts:
+        known = self.models.get(model)
+        if known is not None and known.versions == versions:
+            return known
+        return ModelFacts(versions, await self._max_rows(model))
+
+    async def _max_rows(self, model: str) -> int:
+        try:
+            answer: wire.ModelConfigResponse = await self._ask(
+                CONFIG, wire.ModelConfigRequest(name=model), wire.ModelConfigResponse
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            return UNBATCHED
+        return max(UNBATCHED, answer.config.max_batch_size)
+
+    async def _ask(self, method: str, request: Any, response: type[Any], seconds: float = PROBE_SECONDS) -> Any:
+        ask: Callable[..., Awaitable[Any]] = self._channel.unary_unary(
+            method, type(request).SerializeToString, response.FromString
+        )
+        return await ask(request, timeout=seconds)
+
+    async def _clear_suspicion(self) -> None:
+        while self.state is State.SUSPECT:
+            if not await self.answers():
+                await asyncio.sleep(RETRY_SECONDS)
+            elif self.state is State.SUSPECT:  # it may have changed meanwhile
+                self._become(State.READY)
+
+    async def _check(self, seconds: float) -> int:
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        answer: health_pb2.HealthCheckResponse = await self._ask(
+            CHECK, request, health_pb2.HealthCheckResponse, seconds
+        )
+        return answer.status
+
+    def _become(self, state: State) -> None:
+        if state is self.state:
+            return
+        previous, self.state = self.state, state
+        if state is State.ABSENT:
+            self.models, self.index = NO_MODELS, None
+        else:
+            self.drains = state is State.DRAINING
+        log.info("worker", slot=self.number, state=state.value, previous=previous.value)
+        self.changed(self)

@@ -1,0 +1,164 @@
+"""Who may wait: bounds on a queue, in rows, bytes and time, and what happens to a queue that stands.
+
+The signal is the delay before a batch starts. Latency is none: batches grow with the load on purpose, so it rises long
+before anything is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from inference_core.deadline import Deadline
+from inference_core.errors import Overloaded
+from inference_core.lanes import Lanes, Queued
+from inference_core.queueing import DrainRate, Durations, StandingQueue
+
+INTERVAL_SECONDS = 0.1
+DEADLINE_SHARE = 0.25
+SHED_AFTER_TARGETS = 2
+SENTENCES = {
+    "full": "Too many requests wait for this model; try again later.",
+    "deadline": "The queue is longer than this request's deadline; try again later, or allow more time.",
+    "standing": "More requests arrive for this model than it can answer; try again later.",
+}
+
+
+class Waiting(Queued, Protocol):
+    """What admission needs to know of an entry; `size` in bytes."""
+
+    deadline: Deadline
+    size: int
+
+
+W = TypeVar("W", bound=Waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one queue. `target_delay` is how many seconds an entry may wait while the queue stands.
+
+    `sheds`: entries that waited much longer leave unanswered and the newest go first, for a queue whose callers nobody
+    else holds back. `expected_batches` may be here at once without anybody asking too much: callers that bound
+    themselves hold as many, and what they wait for each other is no standing queue.
+    """
+
+    max_queue_rows: int
+    max_queue_bytes: int
+    target_delay: float
+    sheds: bool = False
+    expected_batches: int = 1
+
+
+class Account:
+    """What one class of entries has in the queue."""
+
+    __slots__ = ("bytes", "rows", "standing")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.bytes = 0
+        self.standing = StandingQueue(INTERVAL_SECONDS)
+
+
+class Admission:
+    """Counts one queue, measures how it drains, and refuses what would only be late."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._accounts = (Account(), Account())
+        self.rate = DrainRate()
+        self.batch_seconds = Durations()
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait."""
+        return self._accounts[0].rows + self._accounts[1].rows
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of input that wait."""
+        return self._accounts[0].bytes + self._accounts[1].bytes
+
+    @property
+    def newest_first(self) -> bool:
+        """Whether the next batch is to be made of the newest entries."""
+        return self._limits.sheds and self._accounts[0].standing.stands
+
+    def admit(self, entry: Waiting) -> None:
+        """Count an entry in; raises Overloaded where it cannot be answered in time."""
+        if self.rows + entry.rows > self._limits.max_queue_rows and self.rows:
+            raise self.refusal(entry, "full")
+        if self.bytes + entry.size > self._limits.max_queue_bytes and self.rows:
+            raise self.refusal(entry, "full")
+        if self.rows:
+            self._check_wait(entry)
+        self.put_back(entry)
+
+    def put_back(self, entry: Waiting) -> None:
+        """Count an entry in that was admitted before."""
+        account = self._accounts[entry.background]
+        account.rows += entry.rows
+        account.bytes += entry.size
+
+    def left(self, entry: Waiting) -> None:
+        """Count an entry out."""
+        account = self._accounts[entry.background]
+        account.rows -= entry.rows
+        account.bytes -= entry.size
+        if not account.rows:
+            account.standing.clear()
+
+    def drained(self, rows: int, seconds: float, time: float) -> None:
+        """Note a batch that ended at `time` after `seconds`, with that many rows answered."""
+        if rows:
+            self.batch_seconds.add(seconds)
+            self.rate.drained(rows, time, waiting=self.rows > 0)
+        else:
+            self.rate.pause()
+
+    def stalled(self) -> None:
+        """Note that there is no consumer at all."""
+        self.rate.pause()
+
+    def shed(self, lanes: Lanes[W], time: float) -> Sequence[W]:
+        """Observe the queue just before a batch is formed, and return the entries that must leave unanswered."""
+        for background in (False, True):
+            oldest = lanes.oldest(background=background)
+            if oldest is not None:
+                self._accounts[background].standing.observe(time - oldest, self._target, time)
+        if not self.newest_first:
+            return ()
+        return lanes.older_than(time - SHED_AFTER_TARGETS * self._target)
+
+    def refusal(self, entry: Waiting, reason: str) -> Overloaded:
+        """Return the error for an entry that is turned away."""
+        return Overloaded(SENTENCES[reason], reason, self._wait(entry))
+
+    def _check_wait(self, entry: Waiting) -> None:
+        wait = self._wait(entry)
+        remaining = entry.deadline.remaining()
+        if wait + self.batch_seconds.median > remaining:
+            raise self.refusal(entry, "deadline")
+        if self._accounts[entry.background].standing.stands and wait > min(self._target, DEADLINE_SHARE * remaining):
+            raise self.refusal(entry, "standing")
+
+    def _wait(self, entry: Waiting) -> float:
+        return self.rate.seconds_for(self.rows if entry.background else self._accounts[0].rows)
+
+    @property
+    def _target(self) -> float:
+        return max(self._limits.target_delay, self._limits.expected_batches * self.batch_seconds.median)
+
+
+class NoAdmission(Admission):
+    """Admits everything and sheds nothing: for measuring what the limits are good for."""
+
+    def admit(self, entry: Waiting) -> None:
+        """Count an entry in."""
+        self.put_back(entry)
+
+    def shed(self, lanes: Lanes[W], time: float) -> Sequence[W]:  # noqa: ARG002  # the signature of its base
+        """Return nothing."""
+        return ()

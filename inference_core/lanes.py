@@ -1,0 +1,135 @@
+"""The order in which queued entries leave: lanes of entries that may share a batch, interactive ones before background.
+
+Lanes of one class take turns. While both classes wait, every BACKGROUND_TURN-th batch starts with a background entry,
+so that the lower class gives way but never starves.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from itertools import accumulate, chain
+from typing import Generic, Protocol, TypeVar
+
+BACKGROUND_TURN = 20
+
+
+class Queued(Protocol):
+    """What a lane needs to know of an entry; times in seconds on one clock."""
+
+    key: Hashable
+    rows: int
+    background: bool
+    queued_at: float
+
+
+E = TypeVar("E", bound=Queued)
+Lane = OrderedDict[E, None]
+
+
+class Lanes(Generic[E]):
+    """Entries in waiting order; `max_rows` limits a batch, `max_delay` seconds is how long a partial one is held."""
+
+    def __init__(self, max_rows: int, max_delay: float = 0.0) -> None:
+        self.max_rows = max_rows
+        self._max_delay = max_delay
+        self._classes: tuple[OrderedDict[Hashable, Lane[E]], ...] = (OrderedDict(), OrderedDict())
+        self._since_background = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._classes[0] or self._classes[1])
+
+    def __iter__(self) -> Iterator[E]:
+        for lanes in self._classes:
+            for lane in lanes.values():
+                yield from lane
+
+    def append(self, entry: E) -> None:
+        """Queue an entry behind those of its lane."""
+        lanes = self._classes[entry.background]
+        lane = lanes.get(entry.key)
+        if lane is None:
+            lane = lanes[entry.key] = OrderedDict()
+        lane[entry] = None
+
+    def prepend(self, entry: E) -> None:
+        """Queue an entry before all others of its class."""
+        self.append(entry)
+        lanes = self._classes[entry.background]
+        lanes[entry.key].move_to_end(entry, last=False)
+        lanes.move_to_end(entry.key, last=False)
+
+    def remove(self, entry: E) -> bool:
+        """Take one entry out, wherever it is; return whether it was there."""
+        lanes = self._classes[entry.background]
+        lane = lanes.get(entry.key)
+        if lane is None or entry not in lane:
+            return False
+        del lane[entry]
+        if not lane:
+            del lanes[entry.key]
+        return True
+
+    def oldest(self, *, background: bool) -> float | None:
+        """Return since when the longest waiting entry of a class waits."""
+        lanes = self._classes[background]
+        return min([next(iter(lane)).queued_at for lane in lanes.values()]) if lanes else None
+
+    def older_than(self, time: float) -> list[E]:
+        """Return all entries that were queued before a time."""
+        return [entry for entry in self if entry.queued_at < time]
+
+    def pause(self, time: float) -> float:
+        """Return for how many seconds every batch may be held so that it fills; 0 where one is to leave now."""
+        if not self._max_delay or any(self._is_ready(lane, time) for lanes in self._classes for lane in lanes.values()):
+            return 0.0
+        oldest = [self.oldest(background=background) for background in (False, True)]
+        return min(since + self._max_delay - time for since in oldest if since is not None)
+
+    def take(self, time: float, *, newest_first: bool = False) -> tuple[list[E], str]:
+        """Take the next batch and why it left ("full", "delay", "idle"); there must be one that need not be held."""
+        background = self._is_background_turn(time)
+        lanes, others = self._classes[background], self._classes[not background]
+        key = next(key for key, lane in lanes.items() if self._is_ready(lane, time))
+        entries: list[E] = []
+        rows = self._fill(entries, 0, lanes, key, newest_first=newest_first)
+        if key in others and rows < self.max_rows:
+            rows = self._fill(entries, rows, others, key, newest_first=newest_first)
+        if key in lanes:
+            lanes.move_to_end(key)
+        if rows >= self.max_rows:
+            return entries, "full"
+        return entries, "delay" if self._max_delay else "idle"
+
+    def _fill(
+        self, entries: list[E], rows: int, lanes: OrderedDict[Hashable, Lane[E]], key: Hashable, *, newest_first: bool
+    ) -> int:
+        lane = lanes[key]
+        while lane:
+            entry = next(reversed(lane) if newest_first else iter(lane))
+            if entries and rows + entry.rows > self.max_rows:
+                return rows
+            del lane[entry]
+            entries.append(entry)
+            rows += entry.rows
+        del lanes[key]
+        return rows
+
+    def _is_ready(self, lane: Lane[E], time: float) -> bool:
+        if not self._max_delay:
+            return True
+        first = next(iter(lane))
+        if first.queued_at + self._max_delay <= time:
+            return True
+        together = chain.from_iterable(lanes.get(first.key, ()) for lanes in self._classes)
+        return any(rows >= self.max_rows for rows in accumulate(entry.rows for entry in together))
+
+    def _is_background_turn(self, time: float) -> bool:
+        interactive, background = [
+            any(self._is_ready(lane, time) for lane in lanes.values()) for lanes in self._classes
+        ]
+        self._since_background += background
+        if not background or (interactive and self._since_background < BACKGROUND_TURN):
+            return False
+        self._since_background = 0
+        return True

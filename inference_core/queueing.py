@@ -1,0 +1,103 @@
+"""What a queue says about its load: how fast it drains, and whether it stands."""
+
+from __future__ import annotations
+
+import math
+
+MEMORY_SECONDS = 1.0
+RECENT_DURATIONS = 256
+REFRESH_EVERY = 32
+
+
+class DrainRate:
+    """Rows per second that leave a queue, measured only while somebody waits, when it is the rate of the consumers.
+
+    Both sums decay with MEMORY_SECONDS, so that a lost or a new consumer shows within about a second.
+    """
+
+    def __init__(self) -> None:
+        self._rows = 0.0
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    @property
+    def per_second(self) -> float:
+        """The rate; 0 while nothing was measured."""
+        return self._rows / self._seconds if self._seconds else 0.0
+
+    def seconds_for(self, rows: int) -> float:
+        """Return how long that many rows wait; 0 while nothing was measured."""
+        return rows * self._seconds / self._rows if self._rows else 0.0
+
+    def drained(self, rows: int, time: float, *, waiting: bool) -> None:
+        """Note that a batch of that many rows ended at a time in seconds, and whether rows are still waiting."""
+        if self._since is not None:
+            elapsed = time - self._since
+            kept = math.exp(-elapsed / MEMORY_SECONDS)
+            self._rows = self._rows * kept + rows
+            self._seconds = self._seconds * kept + elapsed
+        self._since = time if waiting else None
+
+    def pause(self) -> None:
+        """Note that consumers are away: the time until they are back says nothing about their rate."""
+        self._since = None
+
+
+class StandingQueue:
+    """Tells a standing queue from a burst: the least delay within an interval stays above a target.
+
+    Source: Nichols & Jacobson, "Controlling Queue Delay", ACM Queue 2012 (CoDel), as a detector only.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._ends = 0.0
+        self._least = math.inf
+        self.stands = False
+
+    def observe(self, delay: float, target: float, time: float) -> None:
+        """Note how many seconds the oldest entry has waited, with the delay that is still good."""
+        if delay <= target:
+            self.clear()
+            return
+        if not self._ends:
+            self._ends = time + self._interval
+        self._least = min(self._least, delay)
+        if time >= self._ends:
+            self.stands = self._least > target
+            self._ends, self._least = time + self._interval, math.inf
+
+    def clear(self) -> None:
+        """Note that the queue is empty or its delay good."""
+        self._ends, self._least, self.stands = 0.0, math.inf, False
+
+
+class Durations:
+    """The last durations of a kind of work, in seconds, with their median and 99th percentile."""
+
+    def __init__(self) -> None:
+        self._recent: list[float] = []
+        self._next = 0
+        self._stale = 0
+        self.median = 0.0
+        self.p99 = 0.0
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def add(self, seconds: float) -> None:
+        """Note one duration; the percentiles follow within REFRESH_EVERY of them."""
+        if len(self._recent) < RECENT_DURATIONS:
+            self._recent.append(seconds)
+        else:
+            self._recent[self._next] = seconds
+            self._next = (self._next + 1) % RECENT_DURATIONS
+        self._stale += 1
+        if self._stale >= REFRESH_EVERY or len(self._recent) <= REFRESH_EVERY:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._stale = 0
+        ordered = sorted(self._recent)
+        self.median = ordered[len(ordered) // 2]
+        self.p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]

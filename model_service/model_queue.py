@@ -1,0 +1,248 @@
+"""One model's Batcher in a worker. Its consumers are the model's compute threads or, for quick models, the event loop.
+
+So the batches of several gateways and of direct clients are merged. A merged batch that fails is run again call by
+call: its neighbours succeed, and each failure is told to the call whose it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+
+import structlog
+
+from inference_core.admission import Admission
+from inference_core.batching import Batch, Batcher, Consumers, Entry
+from inference_core.deadline import Deadline, now
+from inference_core.errors import DeadlineExceeded, InferenceHubError, ModelFailed
+from inference_core.lanes import Lanes
+from inference_core.stacking import signature_of, split, stack
+from inference_core.tensors import Arrays
+from model_service.call import Call, Computation, described
+from model_service.inline import InlineSwitch, Stopwatch
+from model_service.registry import LoadedModel
+from model_service.threads import ComputeThread
+from otel.logs import SUBJECT
+
+NOT_RUN = "The deadline passed before the model was run."
+NOT_ANSWERED = "The deadline passed before the model answered."
+ALIKE = "alike"
+log = structlog.get_logger()
+Outcome = tuple[Entry, Arrays | InferenceHubError]
+Answer = Callable[[Entry, Arrays | InferenceHubError], object]
+
+
+class Place:
+    """One of a model's instances. `idle_since` is on the clock of Deadline; one that was left runs on unobserved."""
+
+    __slots__ = ("idle_since", "is_computing", "is_left", "thread")
+
+    def __init__(self, thread: ComputeThread) -> None:
+        self.thread = thread
+        self.idle_since = 0.0
+        self.is_computing = False
+        self.is_left = False
+
+
+class Attempt:
+    """Calls whose rows are computed at once: `size` bytes; `slowness` is in seconds, as a Stopwatch judges it."""
+
+    __slots__ = ("entries", "rows", "seconds", "size", "slowness", "started_at")
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.rows = sum([entry.rows for entry in entries])
+        self.size = sum([entry.size for entry in entries])
+        self.started_at = self.seconds = self.slowness = 0.0
+
+
+class ModelQueue(Consumers[Place]):
+    """See the module's docstring. `observe` is told of each attempt once it has ended."""
+
+    def __init__(
+        self, model: LoadedModel, admission: Admission, switch: InlineSwitch, observe: Callable[[Attempt], None]
+    ) -> None:
+        description = model.on_disk.description
+        self._name, self._version, self._runtime = model.on_disk.name, model.on_disk.version, model.runtime
+        self._switch, self._observe = switch, observe
+        self._idle = [Place(thread) for thread in model.threads]
+        self._holds = description.max_queue_delay > 0
+        # Where every size but the number of rows is declared, whatever passed the signature check is alike.
+        self._is_alike = all(size != -1 for tensor in description.inputs for size in tensor.shape[1:])
+        lanes: Lanes[Entry] = Lanes(description.max_batch_size, description.max_queue_delay)
+        self._batcher: Batcher[Place] = Batcher(self, admission, lanes, _late)
+
+    @property
+    def rows(self) -> int:
+        """How many rows wait."""
+        return self._batcher.queued_rows
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether the model computes on the event loop now."""
+        return self._switch.is_on
+
+    async def compute(self, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
+        """Return the model's outputs for a call's rows.
+
+        Raises Overloaded, DeadlineExceeded, ModelFailed or what the model refuses with.
+        """
+        key: Hashable = ALIKE if self._is_alike else signature_of(inputs)
+        outputs: Arrays = await self._batcher.answer(Entry(key, inputs, deadline, call))
+        return outputs
+
+    async def close(self) -> None:
+        """Answer what waits as late and wait for what runs."""
+        await self._batcher.close()
+
+    def claim(self, *, alone: bool) -> Place | None:  # noqa: ARG002  # each place is one thread, so nothing else uses it
+        """As `Consumers.claim`."""
+        return self._idle.pop() if self._idle else None
+
+    def release(self, place: Place) -> None:
+        """As `Consumers.release`; a thread that still computes for callers who left is idle only afterwards."""
+        if place.is_computing:
+            place.is_left = True
+            return
+        place.is_left = False
+        place.idle_since = now()
+        self._idle.append(place)
+
+    async def run(self, place: Place, batch: Batch) -> None:
+        """As `Consumers.run`."""
+        loop = asyncio.get_running_loop()
+        if self._switch.allows(sum([entry.size for entry in batch.entries])):
+            self._answer(*self._compute(place, batch, self._answer_one), on_loop=True)
+            return
+        done = loop.create_future()
+        place.is_computing = True
+        place.thread.submit(partial(self._compute_in_thread, loop, place, batch, done))
+        await done
+
+    def _compute_in_thread(
+        self, loop: asyncio.AbstractEventLoop, place: Place, batch: Batch, done: asyncio.Future[None]
+    ) -> None:
+        outcomes: list[Outcome] = []
+        attempts: list[Attempt] = []
+
+        def answer(entry: Entry, outcome: Arrays | InferenceHubError) -> None:
+            loop.call_soon_threadsafe(self._answer_one, entry, outcome)
+
+        try:
+            outcomes, attempts = self._compute(place, batch, answer)
+        except BaseException:  # a thread that ends would leave its place busy for ever
+            log.exception("compute thread failed", model=self._name, version=self._version)
+        finally:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._ended, place, outcomes, attempts, done)
+
+    def _ended(
+        self, place: Place, outcomes: list[Outcome], attempts: list[Attempt], done: asyncio.Future[None]
+    ) -> None:
+        place.is_computing = False
+        self._answer(outcomes, attempts, on_loop=False)
+        if place.is_left:
+            self.release(place)
+            self._batcher.wake()
+        if not done.done():
+            done.set_result(None)
+
+    def _answer(self, outcomes: list[Outcome], attempts: list[Attempt], *, on_loop: bool) -> None:
+        for entry, outcome in outcomes:
+            self._answer_one(entry, outcome)
+        for attempt in attempts:
+            ended_at = attempt.started_at + attempt.seconds
+            self._switch.note(attempt.size, attempt.slowness, ended_at, on_loop=on_loop)
+            self._observe(attempt)
+
+    def _answer_one(self, entry: Entry, outcome: Arrays | InferenceHubError) -> None:
+        if isinstance(outcome, InferenceHubError):
+            self._batcher.fail(entry, outcome)
+        else:
+            self._batcher.resolve(entry, outcome)
+
+    # Below here everything may run in a compute thread.
+
+    def _compute(self, place: Place, batch: Batch, answer: Answer) -> tuple[list[Outcome], list[Attempt]]:
+        wanted = [entry for entry in batch.entries if _is_wanted(entry)]
+        outcomes: list[Outcome] = []
+        if len(wanted) < len(batch.entries):
+            outcomes = [(entry, _late(entry)) for entry in set(batch.entries).difference(wanted)]
+        if not wanted:
+            return outcomes, []
+        attempt = Attempt(wanted)
+        self._begin(attempt, place, batch.reason)
+        try:
+            return outcomes + self._attempt(attempt), [attempt]
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, even exit(), the worker goes on
+            if len(wanted) == 1:
+                return [*outcomes, (wanted[0], self._told(error))], [attempt]
+            log.info("batch failed", error=type(error).__name__, rows=attempt.rows)
+        return outcomes, [attempt, *self._one_by_one(wanted, place, answer)]
+
+    def _one_by_one(self, entries: Sequence[Entry], place: Place, answer: Answer) -> list[Attempt]:
+        attempts = []
+        for entry in entries:
+            if not _is_wanted(entry):
+                answer(entry, _late(entry))
+                continue
+            attempt = Attempt([entry])
+            attempts.append(attempt)
+            self._begin(attempt, place, "alone")
+            try:
+                ((_, outputs),) = self._attempt(attempt)
+                answer(entry, outputs)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # as above
+                answer(entry, self._told(error))
+        return attempts
+
+    def _begin(self, attempt: Attempt, place: Place, reason: str) -> None:
+        calls: list[Call] = [entry.context for entry in attempt.entries]
+        SUBJECT.set(partial(described, calls))
+        attempt.started_at = started_at = now()
+        requests = sum([call.requests for call in calls])
+        index = 0
+        for entry, call in zip(attempt.entries, calls, strict=True):
+            waited = self._holds or entry.queued_at < place.idle_since
+            computation = Computation(entry.queued_at, started_at, waited=waited)
+            computation.batch_rows, computation.batch_requests = attempt.rows, requests
+            computation.reason, computation.index = reason, index
+            call.computation = computation
+            index += call.requests
+
+    def _attempt(self, attempt: Attempt) -> list[Outcome]:
+        entries = attempt.entries
+        error = ""
+        watch = Stopwatch()
+        try:
+            outputs = self._runtime.predict(stack([entry.inputs for entry in entries]))
+            shares = split(outputs, [entry.rows for entry in entries])
+        except BaseException as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            attempt.seconds = now() - watch.started_at
+            attempt.slowness = watch.judged(
+                attempt.seconds, self._switch.limit, only_computes=self._runtime.only_computes
+            )
+            for entry in entries:
+                computation = entry.context.computation
+                computation.ended_at, computation.error = watch.started_at + attempt.seconds, error
+        return list(zip(entries, shares, strict=True))
+
+    def _told(self, error: BaseException) -> InferenceHubError:
+        if isinstance(error, InferenceHubError):
+            return error
+        log.error("model failed", model=self._name, version=self._version, exc_info=error)
+        failure = ModelFailed(f"Model {self._name} failed on this input.")
+        failure.__cause__ = error
+        return failure
+
+
+def _is_wanted(entry: Entry) -> bool:
+    return not entry.future.done() and now() < entry.deadline.at
+
+
+def _late(entry: Entry) -> InferenceHubError:
+    return DeadlineExceeded(NOT_RUN if entry.context.computation is None else NOT_ANSWERED)
