@@ -30,7 +30,7 @@ class DrainRate:
         return rows * self._seconds / self._rows if self._rows else 0.0
 
     def drained(self, rows: int, time: float, *, waiting: bool) -> None:
-        """Note that a batch of that many rows ended at a time in seconds, and whether others waited when it was made."""
+        """Note that a batch of that many rows ended at a time in seconds, and whether it had left others waiting."""
         if self._since is not None and waiting:
             elapsed = time - self._since
             kept = math.exp(-elapsed / MEMORY_SECONDS)
