@@ -23,6 +23,7 @@ from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceService
 from model_service import repository
 from model_service.border import observed
 from model_service.engine import Engine
+from model_service.isolation import Isolation
 from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.registry import LoadedModel, Registry
@@ -50,7 +51,8 @@ async def serve(settings: Settings, slot: int) -> None:
     traces = tracing.start(telemetry, SERVICE, VERSION, {"app.worker.slot": slot}, sampler=ALWAYS_ON)
     metrics = WorkerMetrics(open_registry(settings.run_folder / FOLDER, f"inference-{slot}"))
     registry = Registry()
-    engine = Engine(registry, partial(_admission, settings), settings.inference.inline_seconds, metrics)
+    isolation = Isolation(settings.death_note(slot))
+    engine = Engine(registry, partial(_admission, settings), settings.inference.inline_seconds, metrics, isolation)
     observer = Observer(
         traces.tracer,
         RequestTraces(traces.tracer, telemetry),
