@@ -127,6 +127,28 @@ class FakeWorker(GRPCInferenceServiceServicer):
             self.busy -= 1
         return response
 
+    async def ServerLive(self, request: wire.ServerLiveRequest, context: Context) -> wire.ServerLiveResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def ServerReady(self, request: wire.ServerReadyRequest, context: Context) -> wire.ServerReadyResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def ModelReady(self, request: wire.ModelReadyRequest, context: Context) -> wire.ModelReadyResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def ServerMetadata(
+        self, request: wire.ServerMetadataRequest, context: Context
+    ) -> wire.ServerMetadataResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def ModelMetadata(self, request: wire.ModelMetadataRequest, context: Context) -> wire.ModelMetadataResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
     async def _refuse(self, asked: Asked, context: Context) -> None:
         status = self.status or self.failing(asked)
         if status is not None:

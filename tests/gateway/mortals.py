@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from tests.gateway.fake_worker import Asked, FakeWorker, echo
 from tests.gateway.hop import Hop, hop
@@ -46,7 +47,7 @@ def one_in(poison: set[int]) -> Deadly:
 
 
 @contextlib.asynccontextmanager
-async def mortals(*them: Mortal, **settings_: object):  # type: ignore[no-untyped-def]  # noqa: ANN201  # a Hop
+async def mortals(*them: Mortal, **settings_: Any) -> AsyncIterator[Hop]:
     """Connect to mortal workers."""
     async with hop(*(mortal.fake for mortal in them), **settings_) as running:
         for mortal in them:

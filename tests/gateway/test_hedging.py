@@ -79,7 +79,8 @@ async def test_the_first_answer_wins_and_the_loser_is_cancelled() -> None:
         call = two.call()
         assert class_of(await two.ask(4, call=call)) == 4
         assert stalling.first is not None
-        await eventually(lambda: stalling.first and stalling.first.last.ended == "cancelled", "the loser's end")
+        loser = stalling.first.last
+        await eventually(lambda: loser.ended == "cancelled", "the loser's end")
         assert stalling.second.last.ended == "answered"
         await two.idle()
         spans = [dict(span.attributes or {}) for span in two.spans.named(INFER[1:])]

@@ -49,7 +49,7 @@ async def test_a_lonely_input_shares_its_worker_with_nobody() -> None:
 
         suspects = asyncio.gather(both.ask_all(1, first=1), both.ask_all(1, first=2))
         assert await traffic(100) == list(range(100, 190))
-        assert await suspects == [[1], [2]]
+        assert list(await suspects) == [[1], [2]]
         assert max(lonely for lonely, _ in together) == 1
         assert not any(shared for _, shared in together)
         await both.idle()
@@ -78,7 +78,11 @@ async def test_a_worker_is_kept_free_for_whoever_still_wants_it() -> None:
     async with hop(FakeWorker(answer=echo)) as one:
         (slot,) = one.workers.slots
         assert one.workers.claim(MODEL) is slot
-        one.workers.listen(lambda: one.workers.claim(MODEL, alone=True))
+
+        def want() -> None:
+            one.workers.claim(MODEL, alone=True)
+
+        one.workers.listen(want)
         assert one.workers.claim(MODEL, alone=True) is None
         with pytest.raises(errors.DeadlineExceeded):
             await one.ask(1, seconds=2 * RESERVED_SECONDS)

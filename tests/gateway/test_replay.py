@@ -20,7 +20,7 @@ from tests.gateway.fake_worker import Asked, FakeWorker, echo
 from tests.gateway.hop import MODEL, hop, rows
 from tests.gateway.mortals import Mortal, mortals, never, once, one_in
 from tests.gateway.worker_process import DIES, process
-from tests.waiting import eventually
+from tests.waiting import eventually, eventually_answers
 
 
 async def test_a_worker_that_dies_is_not_noticed() -> None:
@@ -66,7 +66,7 @@ async def test_the_refusal_ends() -> None:
             found = await one.ask_all(1, first=5)
             return found == [5]
 
-        await eventually(answered, "the end of the refusal", 3.0)
+        await eventually_answers(answered, "the end of the refusal", 3.0)
 
 
 async def test_a_worker_that_leaves_no_note_is_believed_after_two_lonely_deaths() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from falcon.testing import ASGIConductor
 
 from tests.gateway.fake_worker import FakeWorker
-from tests.waiting import eventually
+from tests.waiting import eventually_answers
 
 
 async def test_health_needs_no_worker(client: ASGIConductor) -> None:
@@ -35,7 +35,7 @@ async def test_ready_reports_each_model(client: ASGIConductor, worker: FakeWorke
         report = (await client.simulate_get("/ready")).json
         return report if report["models"]["sentiment"] else None
 
-    report = await eventually(answer, "a report of the worker")
+    report = await eventually_answers(answer, "a report of the worker")
     assert report["models"] == {"v1-mock": [], "sentiment": [0], "late": []}
     assert report["reasons"] == [
         "worker 0: late is LOADING: reading weights",
