@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
-from tests.e2e.catalogue_bench import Bench, Outcome, row, unless
+from tests.e2e.catalogue_bench import Bench, row, unless
 from tests.e2e.catalogue_calls import status_of, stub_of
 from tests.e2e.catalogue_grpc import INFER, patient_request
 from tests.e2e.http2 import (
@@ -24,6 +24,7 @@ from tests.e2e.http2 import (
     frame,
     header_frames,
 )
+from tests.e2e.outcome import Outcome
 
 FLOOD, RESETS = 20_000, 3_000
 LARGEST = 2**24 - 1
