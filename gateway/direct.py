@@ -7,47 +7,19 @@ here only the common case is known, and both give the same answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
 
 from gateway.call import Call
-from gateway.dispatch import Asked
 from gateway.errors import body_of, status_of, unexpected_sentence
 from gateway.observation import Observed, Observer
 from gateway.predictions import Predictions
+from gateway.replies import Fields, Reply, Work
 from gateway.timeouts import deadline_of, is_background
 from inference_core import errors
 from inference_core.inference import Inference
 from inference_core.settings import Gateway
 
 OK, CLIENT_LEFT, UNEXPECTED = 200, 499, 500
-
-Fields = Mapping[bytes, bytes]
-
-
-class Reply(NamedTuple):
-    """An answer with a JSON body; `retry_after` in whole seconds, 0 for none."""
-
-    status: int
-    body: bytes
-    request_id: str
-    trace_id: str
-    retry_after: int = 0
-
-
-class Work(Protocol):
-    """A request that is being answered."""
-
-    def leave(self) -> None:
-        """End the work for a client that has left; there will be no reply."""
-
-
-DirectRoute = Callable[[Fields, bytes, Callable[[Reply], None]], Work]
-DirectRoutes = Mapping[bytes, DirectRoute]
-"""What answers a POST of JSON, by the request's target."""
-
-DIRECT_ROUTES = "direct_routes"
-"""The key under which the lifespan's state has them for the HTTP protocol."""
 
 
 class DirectPredict:
@@ -71,14 +43,14 @@ class DirectPredict:
 class Prediction:
     """One request on its way, in callbacks: a task with its coroutines would cost a quarter of all there is to do."""
 
-    __slots__ = ("_asked", "_call", "_observed", "_reply", "_route")
+    __slots__ = ("_call", "_leave", "_observed", "_reply", "_route")
 
     def __init__(self, route: DirectPredict, observed: Observed, reply: Callable[[Reply], None]) -> None:
         self._route = route
         self._observed = observed
         self._reply = reply
         self._call: Call | None = None
-        self._asked: Asked | None = None
+        self._leave: Callable[[], object] = _nothing
 
     def begin(self, fields: Fields, body: bytes) -> None:
         """Queue the request, or fail it."""
@@ -87,20 +59,21 @@ class Prediction:
             deadline = deadline_of(_optional(fields, b"x-request-timeout"), route.deadline)
             background = is_background(_optional(fields, b"x-priority"))
             self._call = call = Call(deadline, observed.request_id, observed.trace, background)
-            self._asked = asked = route.predictions.ask(body, call)
+            asked = route.predictions.ask(body, call)
         except Exception as error:  # noqa: BLE001  # the border: whatever it is, the client gets an answer
             self._fail(error)
             return
         if asked is None:
             task = asyncio.get_running_loop().create_task(route.predictions.answer(body, call))
             task.add_done_callback(self._answered)
+            self._leave = task.cancel
         else:
+            self._leave = asked.leave
             asked.future.add_done_callback(self._told)
 
     def leave(self) -> None:
         """As `Work.leave`."""
-        if self._asked is not None:
-            self._asked.leave()
+        self._leave()
 
     def _told(self, future: asyncio.Future[Inference]) -> None:
         try:
@@ -137,6 +110,10 @@ class Prediction:
 
     def _end(self, status: int, refused: str = "") -> None:
         self._route.observer.end(self._observed, "/predict", status, self._call, refused)
+
+
+def _nothing() -> None:
+    """Stand for the leaving of a request that was answered at once."""
 
 
 def _optional(fields: Fields, name: bytes) -> str | None:

@@ -113,6 +113,8 @@ class GuardedConnection(HttpToolsProtocol):
         self._drop_pipeline()
         if self.running is not None and not self.running.is_over():
             self.running.abandon()
+        if isinstance(self.cycle, DirectExchange):
+            self.cycle = None  # type: ignore[assignment]  # uvicorn would wake the application of its own kind
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -215,6 +217,10 @@ class GuardedConnection(HttpToolsProtocol):
             self.flow.release_reading()
         return cast("Exchange | DirectExchange", exchange)
 
+    def _drop_newest(self) -> None:
+        exchange, _ = self.pipeline.popleft()
+        cast("Exchange | DirectExchange", exchange).drop()
+
     def _drop_pipeline(self) -> None:
         for exchange, _ in self.pipeline:
             cast("Exchange | DirectExchange", exchange).drop()
@@ -235,7 +241,7 @@ class GuardedConnection(HttpToolsProtocol):
         self.discarding = True
         self.disarm_head_timer()
         if self.phase is Phase.BODY and self.pipeline:
-            self.pipeline.popleft()
+            self._drop_newest()
         elif self.phase is Phase.BODY and self.running is not None:
             self._refuse_running(self.running, refusal)
             return

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from gateway.direct import DirectRoute, DirectRoutes, Fields, Reply, Work
+from gateway.replies import DirectRoute, DirectRoutes, Fields, Reply, Work
 
 MOST_BYTES = 64 * 1024
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -33,9 +33,9 @@ def pending(routes: DirectRoutes, method: bytes, url: bytes, headers: list[tuple
     if route is None or method != b"POST":
         return None
     fields = dict(headers)
-    if len(fields) != len(headers) or not fields.get(b"content-type", b"").startswith(b"application/json"):
+    if len(fields) != len(headers) or fields.get(b"content-type") != b"application/json":
         return None
-    if b"content-encoding" in fields or b"expect" in fields or b"upgrade" in fields or b";" in fields[b"content-type"]:
+    if b"content-encoding" in fields or b"expect" in fields or b"upgrade" in fields:
         return None
     length = fields.get(b"content-length")
     return Pending(route, fields) if length is not None and 0 < int(length) <= MOST_BYTES else None
@@ -97,9 +97,9 @@ class DirectExchange:
             return
         self.response_started = True
         self.transport.write(_rendered(reply, self._default_fields, keep_alive=self.keep_alive))
-        self.on_response()
         if not self.keep_alive:
             self.transport.close()
+        self.on_response()
 
 
 def _rendered(reply: Reply, default_fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:

@@ -13,7 +13,6 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway.direct import DIRECT_ROUTES, DirectRoutes
 from gateway.http_connection import Border, GuardedConnection, Phase
 from gateway.http_direct import DirectExchange, Pending, pending
 from gateway.http_exchange import Exchange
@@ -29,6 +28,7 @@ from gateway.http_head import (
 )
 from gateway.http_refusal import Refusal, Refused
 from gateway.leaving import EXCHANGE
+from gateway.replies import DIRECT_ROUTES, DirectRoutes
 from inference_core.settings import Gateway
 
 MAX_PIPELINED = 16

@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 from falcon.asgi import Request, Response
 
-from gateway.direct import DIRECT_ROUTES, DirectRoutes
 from gateway.dispatch import Dispatcher
 from gateway.observation import Observer
+from gateway.replies import DIRECT_ROUTES, DirectRoutes
 from gateway.workers import Workers
 from otel import tracing
 
