@@ -61,6 +61,7 @@ class GuardedConnection(HttpToolsProtocol):
         "line",
         "lingering",
         "phase",
+        "rests_since",
         "running",
         "waiting_refusal",
         "write_timer",
@@ -80,6 +81,7 @@ class GuardedConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.limits = self.border.limits
         self.phase = Phase.IDLE
+        self.rests_since: float | None = None
         self.running: Exchange | DirectExchange | None = None
         self.waiting_refusal: Refusal | None = None
         self.discarding = False
@@ -145,7 +147,13 @@ class GuardedConnection(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection on which nobody asked for anything in time."""
-        self._hang_up()
+        self.timeout_keep_alive_task = None
+        if self.rests_since is not None:
+            left = self.rests_since + self.limits.keep_alive - self.loop.time()
+            if left <= 0:
+                self._hang_up()
+            else:
+                self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
 
     def discard(self, data: bytes) -> None:
         """Throw away what arrives after the input has ended; beyond a whole body's worth, stop reading."""
@@ -224,7 +232,12 @@ class GuardedConnection(HttpToolsProtocol):
     def _rest(self) -> None:
         self.flow.resume_reading()
         if self.phase is Phase.IDLE:
-            self.timeout_keep_alive_task = self.loop.call_later(self.limits.keep_alive, self.timeout_keep_alive_handler)
+            # One timer for many rests, looked at when it fires: to set and cancel one for each request costs more.
+            self.rests_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.limits.keep_alive, self.timeout_keep_alive_handler
+                )
 
     def refuse(self, refusal: Refusal) -> None:
         """Turn the incoming request away and end the input, after the responses to the requests before it."""

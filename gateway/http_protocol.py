@@ -55,6 +55,8 @@ class GatewayProtocol(GuardedConnection):
         "head_bytes",
         "head_fields",
         "heard",
+        "max_fields",
+        "max_head_bytes",
         "pending",
         "unreported_bytes",
     )
@@ -73,6 +75,7 @@ class GatewayProtocol(GuardedConnection):
         self.head_fields = 0
         self.chunks = 0
         self.body_begun = False
+        self.max_fields, self.max_head_bytes = self.limits.max_headers, self.limits.max_header_bytes
         self.pending: Pending | None = None
         self.direct_routes: DirectRoutes = app_state.get(DIRECT_ROUTES, {})
 
@@ -83,7 +86,7 @@ class GatewayProtocol(GuardedConnection):
         if self.discarding:
             self.discard(data)
             return
-        self._unset_keepalive_if_required()
+        self.rests_since = None
         self.heard = False
         try:
             self._feed(data)
@@ -149,7 +152,7 @@ class GatewayProtocol(GuardedConnection):
         self.heard = True
         self.head_fields += 1
         self.head_bytes += len(name) + len(value) + FIELD_OVERHEAD
-        if self.head_fields > self.limits.max_headers or self.head_bytes > self.limits.max_header_bytes:
+        if self.head_fields > self.max_fields or self.head_bytes > self.max_head_bytes:
             raise Refused(LARGE_HEADER)
         name = name.lower()
         if self.phase is Phase.BODY:

@@ -76,6 +76,7 @@ class Admission:
         self.rows = 0
         self.bytes = 0
         self._accounts = (Account(), Account())
+        self._consumers_since = 0.0
         self.rate = DrainRate()
         self.batch_seconds = Durations()
 
@@ -110,17 +111,23 @@ class Admission:
         if not account.rows:
             account.standing.clear()
 
-    def drained(self, rows: int, seconds: float, time: float) -> None:
-        """Note a batch that ended at `time` after `seconds`, with that many rows answered."""
+    def drained(self, rows: int, seconds: float, time: float, *, leaves_others: bool) -> None:
+        """Note a batch that ended at `time` after `seconds`, with that many rows answered.
+
+        Only batches that left others behind tell how fast the queue can drain; the others took all there was.
+        """
         if rows:
             self.batch_seconds.add(seconds)
-            self.rate.drained(rows, time, waiting=self.rows > 0)
+            self.rate.drained(rows, time, waiting=leaves_others)
         else:
             self.rate.pause()
 
-    def stalled(self) -> None:
-        """Note that there is no consumer at all."""
+    def stalled(self, time: float) -> None:
+        """Note that there is no consumer at all now: what the queue waits for them says nothing about its load."""
+        self._consumers_since = time
         self.rate.pause()
+        for account in self._accounts:
+            account.standing.clear()
 
     def shed(self, lanes: Lanes[W], time: float) -> Sequence[W]:
         """Observe the queue just before a batch is formed, and return the entries that must leave unanswered."""
@@ -129,10 +136,12 @@ class Admission:
         for background in (False, True):
             oldest = lanes.oldest(background=background)
             if oldest is not None:
-                self._accounts[background].standing.observe(time - oldest, target, interval, time)
+                delay = time - max(oldest, self._consumers_since)
+                self._accounts[background].standing.observe(delay, target, interval, time)
         if not self.newest_first:
             return ()
-        return lanes.older_than(time - SHED_AFTER_TARGETS * self._target)
+        patience = SHED_AFTER_TARGETS * target
+        return lanes.older_than(time - patience) if time - self._consumers_since > patience else ()
 
     def refusal(self, entry: Waiting, reason: str) -> Overloaded:
         """Return the error for an entry that is turned away."""

@@ -213,7 +213,7 @@ class Batcher(Generic[Place]):
             place = self._consumers.claim(alone=False)
             if place is None:
                 if not self._running:
-                    self._admission.stalled()
+                    self._admission.stalled(time)
                 return
             entries, reason = self._lanes.take(time, newest_first=self._admission.newest_first)
             self._start(place, entries, reason, time)
@@ -237,6 +237,7 @@ class Batcher(Generic[Place]):
             self._consumers.release(place)
             return
         batch = Batch(entries, sum([entry.rows for entry in entries]), reason, time)
+        batch.leaves_others = bool(self._lanes)
         for entry in entries:
             entry.batch = batch
         self._running.add(batch)
@@ -263,6 +264,6 @@ class Batcher(Generic[Place]):
             self.fail(entry, error if isinstance(error, Exception) else ModelFailed(UNANSWERED))
         batch.entries = []  # else entry and batch hold each other, and the inputs stay for the garbage collector
         time = now()
-        self._admission.drained(rows, time - batch.formed_at, time)
+        self._admission.drained(rows, time - batch.formed_at, time, leaves_others=batch.leaves_others)
         self._consumers.release(place)
         self.wake()

@@ -62,16 +62,18 @@ class Entry:
 class Batch:
     """Entries that travel together; `reason` says why they left: "idle", "full", "delay" or "alone".
 
-    `live` counts those that wait for this batch. `entries` is empty once it has ended.
+    `live` counts those that wait for this batch. `leaves_others` says that more waited than could travel with them.
+    `entries` is empty once it has ended.
     """
 
-    __slots__ = ("entries", "formed_at", "live", "reason", "rows", "task")
+    __slots__ = ("entries", "formed_at", "leaves_others", "live", "reason", "rows", "task")
 
     def __init__(self, entries: list[Entry], rows: int, reason: str, formed_at: float) -> None:
         self.entries = entries
         self.rows = rows
         self.reason = reason
         self.formed_at = formed_at
+        self.leaves_others = False
         self.live = len(entries)
         self.task: asyncio.Task[None]
 

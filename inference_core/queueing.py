@@ -10,7 +10,7 @@ REFRESH_EVERY = 32
 
 
 class DrainRate:
-    """Rows per second that leave a queue, measured only while somebody waits, when it is the rate of the consumers.
+    """Rows per second that leave a queue, measured only while more wait than a batch takes: the rate of the consumers.
 
     Both sums decay with MEMORY_SECONDS, so that a lost or a new consumer shows within about a second.
     """
@@ -30,8 +30,8 @@ class DrainRate:
         return rows * self._seconds / self._rows if self._rows else 0.0
 
     def drained(self, rows: int, time: float, *, waiting: bool) -> None:
-        """Note that a batch of that many rows ended at a time in seconds, and whether rows are still waiting."""
-        if self._since is not None:
+        """Note that a batch of that many rows ended at a time in seconds, and whether it had left others waiting."""
+        if self._since is not None and waiting:
             elapsed = time - self._since
             kept = math.exp(-elapsed / MEMORY_SECONDS)
             self._rows = self._rows * kept + rows

@@ -45,7 +45,7 @@ def _panel(run: Run, work: str, top: int, scale: float) -> Iterator[str]:
     x = LABELS
     for shade, connections in zip(SHADES, run.connections(), strict=False):
         yield f'<rect x="{x}" y="{top + 24}" width="10" height="10" fill="{shade}"/>'
-        yield _text(x + 14, top + 33, f"{connections} connections")
+        yield _text(x + 14, top + 33, f"{connections} connection{'' if connections == 1 else 's'}")
         x += 120
     for index, key in enumerate(run.contenders(work)):
         yield from _row(run, work, key, top + HEAD + index * _row_height(run), scale)

@@ -37,8 +37,7 @@ def experiment(fault: Fault, target: Target, extent: Extent) -> Answered:
             seen, samples = _observed(fault, target, extent, watch)
     except Absent as absent:
         return Answered(_not_there(fault, str(absent)), {})
-    if math.isinf(seen.back):
-        _heal(target)
+    wait_until_whole(target)
     return Answered(judge(fault.name, fault.done, seen), samples)
 
 
@@ -84,12 +83,13 @@ def _load_seconds(target: Target, watch: Watch, began: float) -> float:
     return longest
 
 
-def _heal(target: Target) -> None:
-    """Bring back by hand what did not come back, so that the next fault meets a whole system."""
-    target.trial.control("restart", "inference:*")
-    target.trial.control("start", "gateway:*")
+def wait_until_whole(target: Target) -> None:
+    """Wait until everything is there; bring back by hand what does not come, so that the next fault meets it whole."""
     with Watch(_probes(target)) as watch:
-        watch.wait_until_well(time.monotonic(), LONGEST_RECOVERY_SECONDS, STEADY_SECONDS)
+        if not watch.wait_until_well(time.monotonic(), LONGEST_RECOVERY_SECONDS, 0.0):
+            target.trial.control("restart", "inference:*")
+            target.trial.control("start", "gateway:*")
+            watch.wait_until_well(time.monotonic(), LONGEST_RECOVERY_SECONDS, STEADY_SECONDS)
 
 
 def _not_there(fault: Fault, note: str) -> Outcome:

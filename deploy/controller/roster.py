@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+import structlog
+
 from deploy.controller.journal import slot_of
 from deploy.controller.rpc import Process
 from deploy.controller.watch import Answer, Worker, victim
 from inference_core.settings import Controller
+
+log = structlog.get_logger()
 
 
 class Roster:
@@ -45,8 +49,10 @@ class Roster:
         worker = self.living(slot)
         if worker is None or worker.pid != pid:
             return None
-        self._workers[slot] = worker.after(answer, now)
-        return self._workers[slot]
+        after = self._workers[slot] = worker.after(answer, now)
+        if after.served and not worker.served:
+            log.info("worker serves", slot=slot, pid=pid, seconds=round(now - after.seen, 3))
+        return after
 
     def victim(self, now: float) -> Worker | None:
         """Return the hung worker to kill now, if any."""

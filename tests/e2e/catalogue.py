@@ -11,14 +11,18 @@ import pytest
 from tests.e2e import (
     catalogue_bodies,
     catalogue_calls,
+    catalogue_deaths,
     catalogue_exposure,
     catalogue_frames,
+    catalogue_goodput,
     catalogue_grpc,
     catalogue_headers,
     catalogue_http,
     catalogue_patience,
+    catalogue_processes,
 )
-from tests.e2e.catalogue_bench import ROWS, Bench, Outcome, Row, bench
+from tests.e2e.catalogue_bench import ROWS, Bench, Row, bench
+from tests.e2e.outcome import Outcome
 
 FILES = (
     catalogue_bodies,
@@ -29,6 +33,9 @@ FILES = (
     catalogue_frames,
     catalogue_headers,
     catalogue_exposure,
+    catalogue_processes,
+    catalogue_deaths,
+    catalogue_goodput,
 )
 """Each of them registers its rows when it is imported."""
 

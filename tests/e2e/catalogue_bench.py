@@ -19,8 +19,10 @@ import psutil
 from inference_core.settings import CHECKOUT
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from tests.e2e.outcome import Outcome
 from tests.e2e.patient_model import add_patient
 from tests.e2e.system import System
+from tests.e2e.victim import Victim
 from tests.otel.collector import Collector
 
 MEBIBYTE = 1024 * 1024
@@ -50,26 +52,13 @@ outputs = [
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a row: what happened, a figure with its unit if there is one, and what was wrong."""
-
-    happened: str
-    figure: str = ""
-    wrong: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Tell whether nothing was wrong."""
-        return not self.wrong
-
-
-@dataclass(frozen=True)
 class Bench:
     """A running system; `measuring` asks rows for figures of speed, which cost time and prove nothing in a suite."""
 
     system: System
     collector: Collector
     measuring: bool
+    victim: Victim
 
     @property
     def address(self) -> tuple[str, int]:
@@ -125,7 +114,7 @@ def bench(*, measuring: bool) -> Iterator[Bench]:
         )
         stack.callback(system.stop)
         system.start()
-        yield Bench(system, collector, measuring)
+        yield Bench(system, collector, measuring, Victim(stack))
 
 
 def _repository(folder: Path) -> Path:
@@ -185,22 +174,26 @@ Run = Callable[[Bench], Outcome]
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the catalogue: its id, what is done, and the function that does it."""
+    """One row of the catalogue: its id, what is done, the function that does it, and whether it harms processes.
+
+    A destructive row takes the bench's victim or a system of its own, and far longer than a test should.
+    """
 
     identity: str
     done: str
     run: Run
+    destructive: bool
 
 
 ROWS: dict[str, Row] = {}
 """Every row by its id; importing tests.e2e.catalogue fills it."""
 
 
-def row(identity: str, done: str) -> Callable[[Run], Run]:
+def row(identity: str, done: str, *, destructive: bool = False) -> Callable[[Run], Run]:
     """Register a function as a row."""
 
     def register(run: Run) -> Run:
-        ROWS[identity] = Row(identity, done, run)
+        ROWS[identity] = Row(identity, done, run, destructive)
         return run
 
     return register

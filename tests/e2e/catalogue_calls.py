@@ -14,9 +14,10 @@ import psutil
 
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.e2e.catalogue_bench import DEADLINE_SECONDS, Bench, Growth, Outcome, row, unless
+from tests.e2e.catalogue_bench import DEADLINE_SECONDS, Bench, Growth, row, unless
 from tests.e2e.catalogue_grpc import INFER, patient_request
 from tests.e2e.http2 import called
+from tests.e2e.outcome import Outcome
 from tests.waiting import wait_for
 
 SLOW_SECONDS = 0.5

@@ -10,8 +10,9 @@ import numpy as np
 
 from inference_core.settings import Inference
 from inference_pb import open_inference_pb2 as wire
-from tests.e2e.catalogue_bench import Bench, Outcome, row, unless
+from tests.e2e.catalogue_bench import Bench, row, unless
 from tests.e2e.http2 import called
+from tests.e2e.outcome import Outcome
 
 INFER, PREDICT = "/inference.GRPCInferenceService/ModelInfer", "/ModelInference/Predict"
 LIMIT = Inference().max_message_bytes

@@ -42,7 +42,7 @@ def reason(admitting: Admission, request: Request) -> str:
 def drain(admitting: Admission, rows: int, seconds: float, times: int = 5) -> None:
     """Let batches of so many rows end, one each `seconds`, while others wait."""
     for number in range(times):
-        admitting.drained(rows, seconds, 1 + number * seconds)
+        admitting.drained(rows, seconds, 1 + number * seconds, leaves_others=True)
 
 
 def stand(admitting: Admission, *, background: bool = False) -> Lanes[Request]:
@@ -161,10 +161,29 @@ def test_lost_batches_say_nothing_about_the_rate() -> None:
     admitting.admit(Request(20))
     drain(admitting, rows=1, seconds=0.1)
     before = (admitting.rate.per_second, admitting.batch_seconds.median)
-    admitting.drained(0, 50.0, 100.0)
-    admitting.stalled()
-    admitting.drained(1, 0.1, 200.0)
+    admitting.drained(0, 50.0, 100.0, leaves_others=True)
+    admitting.stalled(150.0)
+    admitting.drained(1, 0.1, 200.0, leaves_others=True)
     assert (admitting.rate.per_second, admitting.batch_seconds.median) == before
+
+
+def test_a_batch_that_took_all_there_was_says_nothing_about_the_rate() -> None:
+    """A queue that is never longer than a batch has no measured rate: it could drain far faster than requests come."""
+    admitting = admission()
+    for number in range(10):
+        admitting.drained(1, 0.1, number * 0.1, leaves_others=False)
+    assert admitting.rate.per_second == 0
+
+
+def test_what_waited_for_consumers_is_no_standing_queue() -> None:
+    """After an outage the delay counts from its end, so that nobody is refused or shed for it."""
+    admitting = admission(sheds=True)
+    lanes: Lanes[Request] = Lanes(1)
+    lanes.append(Request(queued_at=1.0))
+    admitting.stalled(4.0)
+    shed = [admitting.shed(lanes, time) for time in (4.005, 4.01, 4.015)]
+    assert [list(entries) for entries in shed] == [[], [], []]
+    assert not admitting.newest_first
 
 
 def test_without_admission_everything_comes_in() -> None:

@@ -40,7 +40,8 @@ def test_time_without_a_queue_or_consumers_is_not_counted() -> None:
     """An idle hour, or one without consumers, does not look like a slow one."""
     rate = DrainRate()
     rate.drained(10, 0.0, waiting=True)
-    rate.drained(10, 1.0, waiting=False)
+    rate.drained(10, 1.0, waiting=True)
+    rate.drained(10, 1.1, waiting=False)
     rate.drained(10, 3600.0, waiting=True)
     rate.pause()
     rate.drained(10, 7200.0, waiting=True)
