@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ from deploy.orphans import end_orphans
 from deploy.supervisor import Supervisor
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
+from otel.metrics import FOLDER
 
 READY_SECONDS = 60.0
 DOWN_SECONDS = 60.0
@@ -99,7 +101,9 @@ def _check_unchanged(settings: Settings) -> None:
 
 
 def _make_folders(settings: Settings) -> None:
-    for folder in (settings.run_folder, settings.run_folder / "logs", settings.run_folder / "jaeger"):
+    # Counters of a former run would go on from where they ended.
+    shutil.rmtree(settings.run_folder / FOLDER, ignore_errors=True)
+    for folder in (settings.run_folder, *(settings.run_folder / name for name in ("logs", "jaeger", FOLDER))):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from gateway.call import Call
 from gateway.errors import body_of, status_of, unexpected_sentence
-from gateway.observation import Observed, Observer
+from gateway.observation import PREDICT, Observed, Observer
 from gateway.predictions import Predictions
 from gateway.replies import Fields, Reply, Work
 from gateway.timeouts import deadline_of, is_background
@@ -109,7 +109,7 @@ class Prediction:
         self._reply(Reply(status, body_of(sentence), observed.request_id, observed.trace.trace_id, retry_after))
 
     def _end(self, status: int, refused: str = "") -> None:
-        self._route.observer.end(self._observed, "/predict", status, self._call, refused)
+        self._route.observer.end(self._observed, PREDICT, status, self._call, refused)
 
 
 def _nothing() -> None:

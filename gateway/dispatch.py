@@ -13,6 +13,7 @@ from gateway.model_queue import LOST, ModelQueue, Shared
 from gateway.quarantine import Quarantine
 from gateway.replay import HEDGE_BURST, LOSS_BURST, RetryBudget
 from gateway.slots import ModelFacts, Slot, State
+from gateway.tally import Load, Tally
 from gateway.workers import Workers
 from inference_core import errors
 from inference_core.admission import Admission, Limits, NoAdmission
@@ -45,7 +46,7 @@ class Asked:
 class Dispatcher:
     """Sends requests to whichever worker is idle, together with those that wait beside them."""
 
-    def __init__(self, workers: Workers, tracer: Tracer, settings: Gateway) -> None:
+    def __init__(self, workers: Workers, tracer: Tracer, settings: Gateway, tally: Tally) -> None:
         self._workers = workers
         self._settings = settings
         self._queues: dict[str, ModelQueue] = {}
@@ -55,7 +56,9 @@ class Dispatcher:
             Quarantine(settings.refuse_seconds),
             RetryBudget(settings.retry_ratio, LOSS_BURST),
             RetryBudget(settings.hedge_ratio, HEDGE_BURST),
+            tally,
         )
+        tally.load = self._load
         workers.listen(self._changed)
 
     async def infer(self, model: str, inputs: Arrays, call: Call) -> Inference:
@@ -79,7 +82,11 @@ class Dispatcher:
     def ask(self, model: str, inputs: Arrays, call: Call) -> Asked:
         """Queue a request for a known model and return where its answer will be; raises as `infer` does."""
         queue = self._queues[model]
-        self._shared.quarantine.check(model, inputs)
+        try:
+            self._shared.quarantine.check(model, inputs)
+        except errors.WorkerKiller:
+            self._shared.tally.input_refused(model)
+            raise
         self._shared.retries.earn()
         self._shared.hedges.earn()
         entry = Entry(signature_of(inputs), inputs, _hop_deadline(call.deadline), call, background=call.background)
@@ -96,6 +103,9 @@ class Dispatcher:
     def queues(self) -> Mapping[str, ModelQueue]:
         """The queues so far, by model."""
         return self._queues
+
+    def _load(self) -> Load:
+        return [(name, queue.batcher.queued_rows, queue.batcher.running) for name, queue in self._queues.items()]
 
     async def _make_queue(self, model: str, deadline: Deadline) -> None:
         await self._workers.wait_ready(_hop_deadline(deadline))
@@ -120,6 +130,7 @@ class Dispatcher:
 
     def _changed(self) -> None:
         for slot in self._workers.slots:
+            self._shared.tally.slot_is(slot.number, {state.value: state is slot.state for state in State})
             if slot.state is State.ABSENT:
                 self._shared.quarantine.learn(slot.death_note)
         for queue in self._queues.values():

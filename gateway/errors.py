@@ -29,7 +29,7 @@ STATUS: Mapping[type[errors.InferenceHubError], int] = {
 """Nearest class in an error's ancestry decides."""
 
 UNREAD_BODY = (errors.InputTooLarge, errors.SlowInput, errors.UnsupportedInput)
-PATHS = "POST /predict, GET /health and GET /ready"
+PATHS = "POST /predict, GET /health, GET /ready and GET /metrics"
 
 
 def status_of(error: errors.InferenceHubError) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from gateway.hedging import Stalls
 from gateway.quarantine import KILLED, Quarantine, fingerprint_of
 from gateway.replay import RetryBudget, halved
 from gateway.slots import ModelFacts, Slot
+from gateway.tally import Tally
+from gateway.worker_errors import LATE, is_too_large, outcome_of, translated
 from gateway.workers import Workers
 from inference_core import errors
 from inference_core.admission import Admission
@@ -23,23 +25,11 @@ from inference_core.batching import Batch, Batcher, Consumers, Entry
 from inference_core.lanes import Lanes
 
 LOST = "No inference worker is ready; see GET /ready, and try again."
-LATE = "The deadline passed before the model answered; send a longer X-Request-Timeout or ask for less."
-BUSY = "The inference workers take no more at the moment; try again."
-TOO_LARGE = "The request is larger than a worker takes (inference.max_message_bytes); send fewer rows."
-REASON = "reason"
 HALVED_ONCE, TRIED_ALONE_TWICE = 1, 4
 MOST_ATTEMPTS = 3
 """How often a request is sent that workers turn away by themselves."""
 
 SHOWN_IDS = 16
-
-ERRORS: Mapping[StatusCode, Callable[[str], errors.InferenceHubError]] = {
-    StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
-    StatusCode.NOT_FOUND: errors.UnknownModel,
-    StatusCode.DEADLINE_EXCEEDED: lambda _: errors.DeadlineExceeded(LATE),
-    StatusCode.INTERNAL: errors.ModelFailed,
-}
-"""What a worker's status means for each request of its batch; any other is a failed worker."""
 
 LOSSES = (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
 PERHAPS_ONE_OF_MANY = (StatusCode.INVALID_ARGUMENT, StatusCode.INTERNAL, StatusCode.UNKNOWN)
@@ -56,6 +46,7 @@ class Shared:
     quarantine: Quarantine
     retries: RetryBudget
     hedges: RetryBudget
+    tally: Tally
 
 
 class ModelQueue(Consumers[Slot]):
@@ -64,7 +55,7 @@ class ModelQueue(Consumers[Slot]):
     def __init__(self, model: str, facts: ModelFacts, shared: Shared, admission: Admission) -> None:
         self.model = model
         self._workers, self._attempts, self._quarantine = shared.workers, shared.attempts, shared.quarantine
-        self._retries, self._hedges = shared.retries, shared.hedges
+        self._retries, self._hedges, self._tally = shared.retries, shared.hedges, shared.tally
         self._stalls = Stalls(self._hedge)
         self._lanes: Lanes[Entry] = Lanes(facts.max_rows)
         self.batcher: Batcher[Slot] = Batcher(self, admission, self._lanes, self._late)
@@ -122,11 +113,13 @@ class ModelQueue(Consumers[Slot]):
         fingerprint = fingerprint_of(self.model, batch.entries[0].inputs).hex() if is_alone else ""
         attempt = self._attempts.begin(self.model, slot, batch, fingerprint)
         self._stalls.begin(attempt)
+        self._tally.sent(self.model, batch.rows)
         return attempt
 
     def _end(self, attempt: Attempt, status: StatusCode) -> None:
         self._stalls.end(attempt, answered=status is StatusCode.OK)
         self._attempts.end(attempt, status)
+        self._tally.attempted(self.model, outcome_of(status))
 
     def _answer(self, attempt: Attempt, response: Any) -> None:
         answers = self._attempts.answers(attempt, response)
@@ -151,6 +144,7 @@ class ModelQueue(Consumers[Slot]):
                 try:
                     self._quarantine.check(self.model, entry.inputs)
                 except errors.WorkerKiller as error:
+                    self._tally.input_refused(self.model)
                     self.batcher.fail(entry, error)
 
     # Failures
@@ -159,11 +153,11 @@ class ModelQueue(Consumers[Slot]):
         code = error.code()
         if code in LOSSES:
             await self._lost_or_turned_away(attempt, connections)
-        elif code in PERHAPS_ONE_OF_MANY or _is_too_large(error):
-            self._isolate(attempt.batch.waiting(), _translated(error))
+        elif code in PERHAPS_ONE_OF_MANY or is_too_large(error):
+            self._isolate(attempt.batch.waiting(), translated(error))
         else:
             for entry in attempt.batch.waiting():
-                self.batcher.fail(entry, _translated(error))
+                self.batcher.fail(entry, translated(error))
 
     def _isolate(self, entries: Sequence[Entry], error: errors.InferenceHubError) -> None:
         if len(entries) > 1:
@@ -195,6 +189,7 @@ class ModelQueue(Consumers[Slot]):
 
     def _may_repeat(self, entries: Sequence[Entry]) -> bool:
         if self._retries.spend(len(entries)):
+            self._tally.replayed(self.model, len(entries))
             return True
         for entry in entries:
             self.batcher.fail(entry, errors.NoWorker(LOST))
@@ -248,6 +243,7 @@ class ModelQueue(Consumers[Slot]):
             return
         twin = self._attempts.begin(self.model, slot, attempt.batch)
         attempt.hedge = asyncio.get_running_loop().create_task(self._run_hedge(attempt, twin))
+        self._tally.hedged(self.model, "started")
         # Not in the task itself: one that is cancelled before its first step never runs a line of its own.
         attempt.hedge.add_done_callback(lambda task: self._hedge_over(twin, task))
 
@@ -260,6 +256,7 @@ class ModelQueue(Consumers[Slot]):
             return StatusCode.INTERNAL
         primary.is_beaten = True
         primary.call.cancel()
+        self._tally.hedged(self.model, "won")
         return StatusCode.OK
 
     def _hedge_over(self, twin: Attempt, task: asyncio.Task[StatusCode]) -> None:
@@ -277,20 +274,3 @@ class ModelQueue(Consumers[Slot]):
 
 def _ids(entry: Entry) -> dict[str, str]:
     return {"trace_id": entry.context.trace.trace_id, "span_id": entry.context.trace.span_id}
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    pairs = error.trailing_metadata() or ()
-    return next((str(value) for key, value in pairs if key == REASON), "")
-
-
-def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
-    return error.code() is StatusCode.RESOURCE_EXHAUSTED and not _reason(error)
-
-
-def _translated(error: grpc.aio.AioRpcError) -> errors.InferenceHubError:
-    code = error.code()
-    if code is StatusCode.RESOURCE_EXHAUSTED:
-        reason = _reason(error)
-        return errors.Overloaded(BUSY, reason) if reason else errors.InputTooLarge(TOO_LARGE)
-    return ERRORS.get(code, errors.ModelFailed)(error.details() or f"The worker answered {code.name}.")

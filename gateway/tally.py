@@ -1,10 +1,10 @@
-"""Collects what the gateway counts, and adds it to the metrics a few times a second, many values at the price of one."""
+"""Collects what the gateway counts, and adds it to the metrics a few times a second, many values at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from gateway.call import Call
 from otel.metrics import OTHER, GatewayMetrics, observe_all
@@ -68,10 +68,10 @@ class Tally:
         self._metrics.lines_left_out.inc(lines)
         self._metrics.traces_left_out.inc(traces)
 
-    def slot_became(self, slot: int, state: str, previous: str) -> None:
-        """Note the state of a slot as this process sees it."""
-        self._metrics.slots.labels(str(slot), previous).set(0)
-        self._metrics.slots.labels(str(slot), state).set(1)
+    def slot_is(self, slot: int, states: Mapping[str, bool]) -> None:
+        """Note which of all states a slot is in, as this process sees it."""
+        for state, is_in in states.items():
+            self._metrics.slots.labels(str(slot), state).set(is_in)
 
     def flush(self) -> None:
         """Add everything to the metrics."""
