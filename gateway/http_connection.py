@@ -132,12 +132,15 @@ class GuardedConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Give the client `write_deadline` seconds to read what is waiting for it."""
         super().pause_writing()
+        self.flow.hold_reading()  # its next requests would only add answers that it does not read
         if self.write_timer is None:
             self.write_timer = self.loop.call_later(self.limits.write_deadline, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Forget the deadline once the client has read."""
         super().resume_writing()
+        if not self.pipeline:
+            self.flow.release_reading()
         if self.write_timer is not None:
             self.write_timer.cancel()
             self.write_timer = None
@@ -213,7 +216,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def _next_exchange(self) -> Exchange | DirectExchange:
         exchange, _ = self.pipeline.pop()
-        if not self.pipeline:
+        if not self.pipeline and not self.flow.write_paused:
             self.flow.release_reading()
         return cast("Exchange | DirectExchange", exchange)
 

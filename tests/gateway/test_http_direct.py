@@ -21,6 +21,7 @@ from tests.gateway.http_vectors import statuses_in
 from tests.gateway.whole_gateway import HELD, Gateway, features, gateway, post, read_one
 from tests.waiting import wait_for
 
+MANY = 16
 CHUNKED = "Transfer-Encoding: chunked"
 
 
@@ -170,23 +171,37 @@ def test_pipelined_requests_of_a_client_that_left_leave_nothing(fresh: Gateway) 
     wait_for(lambda: fresh.border.door.bytes == 0, "the empty account")
 
 
-def test_a_client_that_does_not_read_is_not_read_either(fresh: Gateway) -> None:
-    """Answers that nobody takes stay few, and the connection is cut at the write deadline."""
+def fill(served: Gateway, connection: socket.socket) -> int:
+    """Send requests without reading an answer until the gateway cannot write any more; return how many."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    before = set(served.connections())
+    connection.connect(served.address)
+    [ours] = wait_for(lambda: set(served.connections()) - before, "the connection")
+    sent = 0
+    while not ours.flow.write_paused:
+        goal = served.server.server_state.total_requests + MANY
+        connection.sendall(b"".join([whole(sent + number) for number in range(MANY)]))
+        sent += MANY
+        wait_for(lambda: served.server.server_state.total_requests >= goal, "answers", interval=0.0005)  # noqa: B023
+    assert ours.flow.read_paused
+    assert ours.transport.get_write_buffer_size() < 256 * 1024
+    return sent
+
+
+def test_a_client_that_does_not_read_is_cut_off(fresh: Gateway) -> None:
+    """It is not read either, so the answers that nobody takes stay few, and it is gone at the write deadline."""
     with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(fresh.address)
-        connection.settimeout(0.2)
-        most = 0
-        for _ in range(20_000):
-            most = max(most, *(found.transport.get_write_buffer_size() for found in fresh.connections()), 0)
-            try:
-                connection.sendall(whole(1) * 16)
-            except OSError:  # a timeout, for it reads no more, or a reset, for it was cut
-                break
-        else:
-            pytest.fail("the gateway reads without end")
-        assert most < 512 * 1024
+        fill(fresh, connection)
         wait_for(lambda: not fresh.connections(), "the cut")
+
+
+def test_a_client_that_reads_late_gets_everything(served: Gateway) -> None:
+    """A connection that was held because its client did not read goes on as soon as it does."""
+    with socket.socket() as connection:
+        sent = fill(served, connection)
+        connection.sendall(whole(sent, "Connection: close"))
+        connection.settimeout(5)
+        assert classes_in(read_to_end(connection)) == list(range(sent + 1))
 
 
 def test_a_drain_answers_what_is_under_way(fresh: Gateway) -> None:

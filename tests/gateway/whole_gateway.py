@@ -185,6 +185,7 @@ def gateway(**limits: object) -> Iterator[Gateway]:
 
 def _running(settings: Settings, stack: contextlib.ExitStack) -> Gateway:
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=512))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)  # what a client does not read shows soon
     protocol = guarded_protocol(settings.gateway)
     config = Config(create_app(settings), http=protocol, ws="none", lifespan="on", log_config=None, access_log=False)
     config.timeout_graceful_shutdown = 5
