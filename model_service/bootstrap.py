@@ -23,11 +23,8 @@ from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceService
 from model_service import repository
 from model_service.border import observed
 from model_service.engine import Engine
-<<<<<<< HEAD
-from model_service.isolation import Isolation
-=======
 from model_service.inline import COLLECTIONS
->>>>>>> worker
+from model_service.isolation import Isolation
 from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.registry import LoadedModel, Registry
