@@ -6,10 +6,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up down status logs check test e2e proto lock
+.PHONY: help up down status logs check test e2e bench bench-peers bench-hop soak chaos goodput headofline proto lock
 
 help: ## list these verbs
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 up: .venv/installed ## install what is missing, start everything, return when it answers
 	@$(BIN)/python -m deploy up
@@ -35,6 +35,27 @@ test: .venv/developed ## the whole suite, with the real supervisord, grpcurl and
 
 e2e: .venv/developed ## only the tests that start the real system
 	$(BIN)/python -m pytest -m e2e
+
+chaos: .venv/installed ## faults under load, on a system of its own: what clients notice, how long until all is back
+	@$(BIN)/python -m deploy.chaos $(ARGS)
+
+goodput: .venv/installed ## overload on a system of its own: answers in time, refusals, recovery (needs two cores)
+	@$(BIN)/python -m deploy.goodput $(ARGS)
+
+headofline: .venv/installed ## whether a quick model keeps its p99 while 200 requests wait for a slow one
+	@$(BIN)/python -m deploy.headofline $(ARGS)
+
+bench: .venv/developed ## ours against a FastAPI monolith, about 7 minutes; options: make bench ARGS="--quick"
+	@$(BIN)/python -m deploy.bench compare $(ARGS)
+
+bench-peers: .venv/developed ## the same with mosec, Triton, LitServe and MLServer, about 25 minutes
+	@$(BIN)/python -m deploy.bench compare --peers all $(ARGS)
+
+bench-hop: .venv/developed ## what a call from gateway to worker costs, in microseconds
+	@$(BIN)/python -m pytest tests/bench/hop.py --benchmark-columns=min,median,iqr,rounds $(ARGS)
+
+soak: .venv/developed ## ten minutes at 80 % of the capacity: does memory or latency grow?
+	@$(BIN)/python -m deploy.bench soak $(ARGS)
 
 proto: .venv/developed ## generate proto/inference_pb from proto/*.proto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iinference_pb=proto \

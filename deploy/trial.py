@@ -99,7 +99,7 @@ def trial(sections: Sections, *, prefix: tuple[str, ...] = ()) -> Iterator[Trial
     """
     # Below /tmp, whatever TMPDIR is: a Unix socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="hub-", dir="/tmp") as folder:  # mkdtemp is private
-        running = _prepared(Path(folder), sections)
+        running = prepared(Path(folder), sections)
         try:
             done = running._run(*prefix, sys.executable, "-m", "deploy", "up")  # noqa: SLF001  # its own module
             if done.returncode:
@@ -111,7 +111,11 @@ def trial(sections: Sections, *, prefix: tuple[str, ...] = ()) -> Iterator[Trial
                 os.kill(pid, signal.SIGKILL)
 
 
-def _prepared(folder: Path, sections: Sections) -> Trial:
+def prepared(folder: Path, sections: Sections) -> Trial:
+    """Write the settings of a system that is not started yet into an existing private folder.
+
+    Ports and run folder are chosen here where the sections do not name them.
+    """
     workers = sections.get("inference", {}).get("workers", 2)
     port, grpc_port, *_ = free_ports(2 + workers)
     base: dict[str, dict[str, Any]] = {

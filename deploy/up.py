@@ -14,12 +14,17 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.controller.history import recorded
+from deploy.exits_report import exits_report
+from deploy.orphans import end_orphans
 from deploy.supervisor import Supervisor
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
+from otel.metrics import FOLDER
 
 READY_SECONDS = 60.0
 DOWN_SECONDS = 60.0
+ORPHAN_SECONDS = 10.0  # what a worker that was told to stop needs at most
 POLL_SECONDS = 0.05
 TAIL_LINES = 5
 TAIL_COLUMNS = 300
@@ -35,9 +40,10 @@ def up(settings: Settings, say: Callable[[str], None] = print) -> None:
     if supervisor.is_running():
         _check_unchanged(settings)
         say("Already running; starting what is stopped.")
-        supervisor.control("start", "inference:*", "gateway:*")
+        supervisor.control("start", "controller", "inference:*", "gateway:*")
     else:
         _make_folders(settings)
+        end_orphans(settings.run_folder, ORPHAN_SECONDS, say)
         _check_ports(settings)
         _stamp(settings).write_bytes(msgspec.json.encode(settings))
         say(f"Starting {settings.gateway.processes} gateway processes and {settings.inference.workers} workers ...")
@@ -68,9 +74,11 @@ def down(settings: Settings, say: Callable[[str], None] = print) -> None:
 
 
 def status(settings: Settings, say: Callable[[str], None] = print) -> None:
-    """Say what runs, as supervisorctl does."""
+    """Say what runs, as supervisorctl does, and which programs ended lately."""
     supervisor = Supervisor(settings)
     say(supervisor.control("status").stdout.strip() if supervisor.is_running() else "Not running; start with make up.")
+    for line in exits_report(recorded(settings.run_folder), time.time()):
+        say(line)
 
 
 def logs(settings: Settings, say: Callable[[str], None] = print) -> None:
@@ -93,10 +101,9 @@ def _check_unchanged(settings: Settings) -> None:
 
 
 def _make_folders(settings: Settings) -> None:
-    run = settings.run_folder
-    # Numbers of the processes before these would be counted on.
-    shutil.rmtree(settings.metrics_folder, ignore_errors=True)
-    for folder in (run, run / "logs", run / "jaeger", settings.metrics_folder):
+    # Counters of a former run would go on from where they ended.
+    shutil.rmtree(settings.run_folder / FOLDER, ignore_errors=True)
+    for folder in (settings.run_folder, *(settings.run_folder / name for name in ("logs", "jaeger", FOLDER))):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

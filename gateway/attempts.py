@@ -43,7 +43,7 @@ class Attempt:
         self.entries = entries
         self.started = now()
         self.spans: list[Span] = []
-        self.hedge: asyncio.Task[bool] | None = None
+        self.hedge: asyncio.Task[StatusCode] | None = None
         self.is_beaten = False
         self.is_probed = False
         self.call: InferCall

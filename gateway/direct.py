@@ -6,75 +6,114 @@ here only the common case is known, and both give the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable
 
 from gateway.call import Call
 from gateway.errors import body_of, status_of, unexpected_sentence
-from gateway.observation import Observed, Observer
+from gateway.observation import PREDICT, Observed, Observer
 from gateway.predictions import Predictions
+from gateway.replies import Fields, Reply, Work
 from gateway.timeouts import deadline_of, is_background
 from inference_core import errors
+from inference_core.inference import Inference
 from inference_core.settings import Gateway
 
-Fields = Mapping[bytes, bytes]
-
-
-class Reply(NamedTuple):
-    """An answer with a JSON body; `retry_after` in whole seconds, 0 for none."""
-
-    status: int
-    body: bytes
-    request_id: str
-    trace_id: str
-    retry_after: int = 0
-
-
-DirectRoute = Callable[[Fields, bytes], Awaitable[Reply]]
-DirectRoutes = Mapping[bytes, DirectRoute]
-"""What answers a POST of JSON, by the request's target."""
-
-DIRECT_ROUTES = "direct_routes"
-"""The key under which the lifespan's state has them for the HTTP protocol."""
+OK, CLIENT_LEFT, UNEXPECTED = 200, 499, 500
 
 
 class DirectPredict:
     """POST /predict for a header section without repeated fields and a body that is there."""
 
     def __init__(self, predictions: Predictions, observer: Observer, settings: Gateway) -> None:
-        self._predictions = predictions
-        self._observer = observer
-        self._settings = settings
+        self.predictions = predictions
+        self.observer = observer
+        self.deadline = settings.deadline
 
-    async def __call__(self, fields: Fields, body: bytes) -> Reply:
-        """Return the answer, whatever happens; raises only CancelledError, when the client has left."""
-        observed = self._observer.begin(
+    def __call__(self, fields: Fields, body: bytes, reply: Callable[[Reply], None]) -> Work:
+        """Begin to answer; `reply` is called once, unless the client leaves before."""
+        observed = self.observer.begin(
             "POST", _text(fields, b"x-request-id"), _text(fields, b"traceparent"), _text(fields, b"tracestate")
         )
-        call = Call(None, observed.request_id, observed.trace)  # type: ignore[arg-type]  # set just below
-        status, refused = 499, ""
+        work = Prediction(self, observed, reply)
+        work.begin(fields, body)
+        return work
+
+
+class Prediction:
+    """One request on its way, in callbacks: a task with its coroutines would cost a quarter of all there is to do."""
+
+    __slots__ = ("_call", "_leave", "_observed", "_reply", "_route")
+
+    def __init__(self, route: DirectPredict, observed: Observed, reply: Callable[[Reply], None]) -> None:
+        self._route = route
+        self._observed = observed
+        self._reply = reply
+        self._call: Call | None = None
+        self._leave: Callable[[], object] = _nothing
+
+    def begin(self, fields: Fields, body: bytes) -> None:
+        """Queue the request, or fail it."""
+        observed, route = self._observed, self._route
         try:
-            call.deadline = deadline_of(_optional(fields, b"x-request-timeout"), self._settings.deadline)
-            call.background = is_background(_optional(fields, b"x-priority"))
-            answer = await self._predictions.answer(body, call)
-            status = 200
-            return Reply(status, answer, observed.request_id, observed.trace.trace_id)
-        except errors.InferenceHubError as error:
-            status = status_of(error)
-            refused = error.reason if isinstance(error, errors.Overloaded) else ""
-            return _failed(observed, error, status)
+            deadline = deadline_of(_optional(fields, b"x-request-timeout"), route.deadline)
+            background = is_background(_optional(fields, b"x-priority"))
+            self._call = call = Call(deadline, observed.request_id, observed.trace, background)
+            asked = route.predictions.ask(body, call)
         except Exception as error:  # noqa: BLE001  # the border: whatever it is, the client gets an answer
-            status = 500
-            self._observer.unexpected(observed, error)
-            sentence = unexpected_sentence(observed.trace.trace_id)
-            return Reply(status, body_of(sentence), observed.request_id, observed.trace.trace_id)
-        finally:
-            self._observer.end(observed, "/predict", status, call, refused)
+            self._fail(error)
+            return
+        if asked is None:
+            task = asyncio.get_running_loop().create_task(route.predictions.answer(body, call))
+            task.add_done_callback(self._answered)
+            self._leave = task.cancel
+        else:
+            self._leave = asked.leave
+            asked.future.add_done_callback(self._told)
+
+    def leave(self) -> None:
+        """As `Work.leave`."""
+        self._leave()
+
+    def _told(self, future: asyncio.Future[Inference]) -> None:
+        try:
+            answer = self._route.predictions.told(future.result())
+        except asyncio.CancelledError:
+            self._end(CLIENT_LEFT)
+        except Exception as error:  # noqa: BLE001  # as in begin
+            self._fail(error)
+        else:
+            self._succeed(answer)
+
+    def _answered(self, future: asyncio.Future[bytes]) -> None:
+        try:
+            self._succeed(future.result())
+        except asyncio.CancelledError:
+            self._end(CLIENT_LEFT)
+        except Exception as error:  # noqa: BLE001  # as in begin
+            self._fail(error)
+
+    def _succeed(self, answer: bytes) -> None:
+        self._end(OK)
+        self._reply(Reply(OK, answer, self._observed.request_id, self._observed.trace.trace_id))
+
+    def _fail(self, error: Exception) -> None:
+        observed = self._observed
+        if isinstance(error, errors.InferenceHubError):
+            status, sentence = status_of(error), error.message
+        else:
+            self._route.observer.unexpected(observed, error)
+            status, sentence = UNEXPECTED, unexpected_sentence(observed.trace.trace_id)
+        self._end(status, error.reason if isinstance(error, errors.Overloaded) else "")
+        retry_after = error.retry_after_seconds if isinstance(error, errors.Unavailable) else 0
+        self._reply(Reply(status, body_of(sentence), observed.request_id, observed.trace.trace_id, retry_after))
+
+    def _end(self, status: int, refused: str = "") -> None:
+        self._route.observer.end(self._observed, PREDICT, status, self._call, refused)
 
 
-def _failed(observed: Observed, error: errors.InferenceHubError, status: int) -> Reply:
-    retry_after = error.retry_after_seconds if isinstance(error, errors.Unavailable) else 0
-    return Reply(status, body_of(error.message), observed.request_id, observed.trace.trace_id, retry_after)
+def _nothing() -> None:
+    """Stand for the leaving of a request that was answered at once."""
 
 
 def _optional(fields: Fields, name: bytes) -> str | None:
@@ -83,4 +122,5 @@ def _optional(fields: Fields, name: bytes) -> str | None:
 
 
 def _text(fields: Fields, name: bytes) -> str:
-    return fields.get(name, b"").decode("latin-1")
+    value = fields.get(name)
+    return "" if value is None else value.decode("latin-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from opentelemetry.trace import Tracer
@@ -11,11 +12,12 @@ from gateway.call import Call
 from gateway.model_queue import LOST, ModelQueue, Shared
 from gateway.quarantine import Quarantine
 from gateway.replay import HEDGE_BURST, LOSS_BURST, RetryBudget
-from gateway.slots import ModelFacts, State
+from gateway.slots import ModelFacts, Slot, State
+from gateway.tally import Load, Tally
 from gateway.workers import Workers
 from inference_core import errors
 from inference_core.admission import Admission, Limits, NoAdmission
-from inference_core.batching import Entry
+from inference_core.batching import Batcher, Entry
 from inference_core.deadline import Deadline
 from inference_core.inference import Inference
 from inference_core.settings import Gateway
@@ -26,10 +28,25 @@ RETURN_SECONDS = 0.02
 """Kept back from the hop, so that also the answer to a missed deadline leaves before that deadline."""
 
 
+class Asked:
+    """A request that was queued: `future` becomes its Inference or error."""
+
+    __slots__ = ("_batcher", "_entry", "future")
+
+    def __init__(self, entry: Entry, batcher: Batcher[Slot]) -> None:
+        self._entry = entry
+        self._batcher = batcher
+        self.future: asyncio.Future[Inference] = entry.future
+
+    def leave(self) -> None:
+        """Take the request out, because nobody waits for its answer any more."""
+        self._batcher.withdraw(self._entry)
+
+
 class Dispatcher:
     """Sends requests to whichever worker is idle, together with those that wait beside them."""
 
-    def __init__(self, workers: Workers, tracer: Tracer, settings: Gateway) -> None:
+    def __init__(self, workers: Workers, tracer: Tracer, settings: Gateway, tally: Tally) -> None:
         self._workers = workers
         self._settings = settings
         self._queues: dict[str, ModelQueue] = {}
@@ -39,7 +56,9 @@ class Dispatcher:
             Quarantine(settings.refuse_seconds),
             RetryBudget(settings.retry_ratio, LOSS_BURST),
             RetryBudget(settings.hedge_ratio, HEDGE_BURST),
+            tally,
         )
+        tally.load = self._load
         workers.listen(self._changed)
 
     async def infer(self, model: str, inputs: Arrays, call: Call) -> Inference:
@@ -47,14 +66,33 @@ class Dispatcher:
 
         Raises the expected errors: UnknownModel, InvalidInput, Overloaded, NoWorker, DeadlineExceeded, ModelFailed.
         """
-        queue = self._queues.get(model) or await self._new_queue(model, call.deadline)
-        self._shared.quarantine.check(model, inputs)
+        if model not in self._queues:
+            await self._make_queue(model, call.deadline)
+        asked = self.ask(model, inputs, call)
+        try:
+            return await asked.future
+        except asyncio.CancelledError:
+            asked.leave()
+            raise
+
+    def knows(self, model: str) -> bool:
+        """Tell whether `ask` may be used for a model: a worker has reported it."""
+        return model in self._queues
+
+    def ask(self, model: str, inputs: Arrays, call: Call) -> Asked:
+        """Queue a request for a known model and return where its answer will be; raises as `infer` does."""
+        queue = self._queues[model]
+        try:
+            self._shared.quarantine.check(model, inputs)
+        except errors.WorkerKiller:
+            self._shared.tally.input_refused(model)
+            raise
         self._shared.retries.earn()
         self._shared.hedges.earn()
         entry = Entry(signature_of(inputs), inputs, _hop_deadline(call.deadline), call, background=call.background)
         call.model, call.rows = model, entry.rows
-        answer: Inference = await queue.batcher.answer(entry)
-        return answer
+        queue.batcher.submit(entry)
+        return Asked(entry, queue.batcher)
 
     async def close(self) -> None:
         """Let running batches end and answer what waits."""
@@ -66,7 +104,10 @@ class Dispatcher:
         """The queues so far, by model."""
         return self._queues
 
-    async def _new_queue(self, model: str, deadline: Deadline) -> ModelQueue:
+    def _load(self) -> Load:
+        return [(name, queue.batcher.queued_rows, queue.batcher.running) for name, queue in self._queues.items()]
+
+    async def _make_queue(self, model: str, deadline: Deadline) -> None:
         await self._workers.wait_ready(_hop_deadline(deadline))
         facts = self._workers.facts(model)
         if facts is None:
@@ -74,7 +115,6 @@ class Dispatcher:
         # Another request may have made it while this one waited.
         if model not in self._queues:
             self._queues[model] = self._queue(model, facts)
-        return self._queues[model]
 
     def _unknown(self) -> errors.InferenceHubError:
         if not self._workers.any_ready():
@@ -90,6 +130,7 @@ class Dispatcher:
 
     def _changed(self) -> None:
         for slot in self._workers.slots:
+            self._shared.tally.slot_is(slot.number, {state.value: state is slot.state for state in State})
             if slot.state is State.ABSENT:
                 self._shared.quarantine.learn(slot.death_note)
         for queue in self._queues.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import falcon
@@ -18,6 +19,7 @@ STATUS: Mapping[type[errors.InferenceHubError], int] = {
     errors.UnsupportedInput: 415,
     errors.UnknownModel: 404,
     errors.Unavailable: 503,
+    errors.Overloaded: 503,
     errors.DeadlineExceeded: 504,
     errors.ClientLeft: 499,
     errors.ModelFailed: 502,
@@ -27,12 +29,13 @@ STATUS: Mapping[type[errors.InferenceHubError], int] = {
 """Nearest class in an error's ancestry decides."""
 
 UNREAD_BODY = (errors.InputTooLarge, errors.SlowInput, errors.UnsupportedInput)
-PATHS = "POST /predict, GET /health and GET /ready"
+PATHS = "POST /predict, GET /health, GET /ready and GET /metrics"
 
 
 def status_of(error: errors.InferenceHubError) -> int:
     """Return the HTTP status of an expected error."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    status = STATUS.get(type(error))
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS) if status is None else status
 
 
 def install(app: App[Request, Response]) -> None:
@@ -42,6 +45,7 @@ def install(app: App[Request, Response]) -> None:
     app.add_error_handler(falcon.HTTPError, _from_falcon)
 
 
+@lru_cache(maxsize=64)
 def body_of(sentence: str) -> bytes:
     """Return the body of an answer to an error."""
     return msgspec.json.encode({"error": sentence})

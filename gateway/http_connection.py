@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from gateway.door import Door
 from gateway.http_direct import DirectExchange
 from gateway.http_exchange import Exchange, HoldableFlow, Line
 from gateway.http_refusal import Refusal, answer, log_refusal
@@ -34,11 +35,12 @@ class Phase(enum.Enum):
 
 
 class Border:
-    """What all connections of a process share: limits, and whether the process is leaving."""
+    """What all connections of a process share: limits, the door, and whether the process is leaving."""
 
     def __init__(self, limits: Gateway) -> None:
         self.limits = limits
         self.allowed_hosts = frozenset(host.lower().encode("ascii") for host in limits.allowed_hosts)
+        self.door = Door(limits)
         self.draining = False
 
 
@@ -59,6 +61,7 @@ class GuardedConnection(HttpToolsProtocol):
         "line",
         "lingering",
         "phase",
+        "rests_since",
         "running",
         "waiting_refusal",
         "write_timer",
@@ -78,6 +81,7 @@ class GuardedConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.limits = self.border.limits
         self.phase = Phase.IDLE
+        self.rests_since: float | None = None
         self.running: Exchange | DirectExchange | None = None
         self.waiting_refusal: Refusal | None = None
         self.discarding = False
@@ -106,9 +110,11 @@ class GuardedConnection(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._unset_keepalive_if_required()
-        self.pipeline.clear()
+        self._drop_pipeline()
         if self.running is not None and not self.running.is_over():
             self.running.abandon()
+        if isinstance(self.cycle, DirectExchange):
+            self.cycle = None  # type: ignore[assignment]  # uvicorn would wake the application of its own kind
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -126,19 +132,28 @@ class GuardedConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Give the client `write_deadline` seconds to read what is waiting for it."""
         super().pause_writing()
+        self.flow.hold_reading()  # its next requests would only add answers that it does not read
         if self.write_timer is None:
             self.write_timer = self.loop.call_later(self.limits.write_deadline, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Forget the deadline once the client has read."""
         super().resume_writing()
+        if not self.pipeline:
+            self.flow.release_reading()
         if self.write_timer is not None:
             self.write_timer.cancel()
             self.write_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection on which nobody asked for anything in time."""
-        self._hang_up()
+        self.timeout_keep_alive_task = None
+        if self.rests_since is not None:
+            left = self.rests_since + self.limits.keep_alive - self.loop.time()
+            if left <= 0:
+                self._hang_up()
+            else:
+                self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
 
     def discard(self, data: bytes) -> None:
         """Throw away what arrives after the input has ended; beyond a whole body's worth, stop reading."""
@@ -183,9 +198,7 @@ class GuardedConnection(HttpToolsProtocol):
         """Hand one exchange to the application, or to what answers it without."""
         self.running = exchange
         if isinstance(exchange, DirectExchange):
-            exchange.task = task = self.loop.create_task(exchange.run(self.server_state.default_headers))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            exchange.begin(self.server_state.default_headers)
         else:
             self._start_asgi_task(exchange, self.app)
 
@@ -203,21 +216,35 @@ class GuardedConnection(HttpToolsProtocol):
 
     def _next_exchange(self) -> Exchange | DirectExchange:
         exchange, _ = self.pipeline.pop()
-        if not self.pipeline:
+        if not self.pipeline and not self.flow.write_paused:
             self.flow.release_reading()
         return cast("Exchange | DirectExchange", exchange)
+
+    def _drop_newest(self) -> None:
+        exchange, _ = self.pipeline.popleft()
+        cast("Exchange | DirectExchange", exchange).drop()
+
+    def _drop_pipeline(self) -> None:
+        for exchange, _ in self.pipeline:
+            cast("Exchange | DirectExchange", exchange).drop()
+        self.pipeline.clear()
 
     def _rest(self) -> None:
         self.flow.resume_reading()
         if self.phase is Phase.IDLE:
-            self.timeout_keep_alive_task = self.loop.call_later(self.limits.keep_alive, self.timeout_keep_alive_handler)
+            # One timer for many rests, looked at when it fires: to set and cancel one for each request costs more.
+            self.rests_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.limits.keep_alive, self.timeout_keep_alive_handler
+                )
 
     def refuse(self, refusal: Refusal) -> None:
         """Turn the incoming request away and end the input, after the responses to the requests before it."""
         self.discarding = True
         self.disarm_head_timer()
         if self.phase is Phase.BODY and self.pipeline:
-            self.pipeline.popleft()
+            self._drop_newest()
         elif self.phase is Phase.BODY and self.running is not None:
             self._refuse_running(self.running, refusal)
             return
@@ -248,7 +275,7 @@ class GuardedConnection(HttpToolsProtocol):
         self.discarding = self.lingering = True
         self.disarm_head_timer()
         self._unset_keepalive_if_required()
-        self.pipeline.clear()
+        self._drop_pipeline()
         self.transport.write_eof()
         self.flow.release_reading()
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self._hang_up)

@@ -1,7 +1,7 @@
 """A request that arrived whole and its answer, without an ASGI application between them.
 
 Building a scope, an application's task with two events each way, and the response from a list of fields costs several
-times what the parser and the prediction's own code do (docs/decisions/0006-direct-predictions.md has the figures).
+times what the parser and the prediction's own code do (docs/decisions/0007-direct-predictions.md has the figures).
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from gateway.direct import DirectRoute, DirectRoutes, Fields, Reply
-from gateway.http_exchange import HoldableFlow
+from gateway.replies import DirectRoute, DirectRoutes, Fields, Reply, Work
 
 MOST_BYTES = 64 * 1024
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -34,9 +33,9 @@ def pending(routes: DirectRoutes, method: bytes, url: bytes, headers: list[tuple
     if route is None or method != b"POST":
         return None
     fields = dict(headers)
-    if len(fields) != len(headers) or not fields.get(b"content-type", b"").startswith(b"application/json"):
+    if len(fields) != len(headers) or fields.get(b"content-type") != b"application/json":
         return None
-    if b"content-encoding" in fields or b"expect" in fields or b"upgrade" in fields or b";" in fields[b"content-type"]:
+    if b"content-encoding" in fields or b"expect" in fields or b"upgrade" in fields:
         return None
     length = fields.get(b"content-length")
     return Pending(route, fields) if length is not None and 0 < int(length) <= MOST_BYTES else None
@@ -46,35 +45,29 @@ class DirectExchange:
     """One such request under way; it has what a connection asks of an Exchange."""
 
     __slots__ = (
+        "_default_fields",
+        "_work",
         "disconnected",
-        "flow",
         "keep_alive",
         "on_response",
         "pending",
         "response_started",
-        "task",
         "transport",
     )
 
     more_body = False
 
     def __init__(
-        self,
-        pending: Pending,
-        transport: asyncio.Transport,
-        flow: HoldableFlow,
-        on_response: Callable[[], None],
-        *,
-        keep_alive: bool,
+        self, pending: Pending, transport: asyncio.Transport, on_response: Callable[[], None], *, keep_alive: bool
     ) -> None:
         self.pending = pending
         self.transport = transport
-        self.flow = flow
         self.on_response = on_response
         self.keep_alive = keep_alive
         self.disconnected = False
         self.response_started = False
-        self.task: asyncio.Task[None] | None = None
+        self._work: Work | None = None
+        self._default_fields: list[tuple[bytes, bytes]] = []
 
     @property
     def response_complete(self) -> bool:
@@ -88,25 +81,25 @@ class DirectExchange:
     def abandon(self) -> None:
         """End the work for a client that has left."""
         self.disconnected = True
-        if self.task is not None:
-            self.task.cancel()
+        if self._work is not None:
+            self._work.leave()
 
-    async def run(self, default_fields: list[tuple[bytes, bytes]]) -> None:
-        """Have the request answered and write the answer."""
-        try:
-            reply = await self.pending.route(self.pending.fields, self.pending.body)
-            if self.flow.write_paused:
-                await self.flow.drain()
-        except asyncio.CancelledError:
-            if self.disconnected:
-                return
-            raise
-        if not self.disconnected:
-            self.response_started = True
-            self.transport.write(_rendered(reply, default_fields, keep_alive=self.keep_alive))
-            self.on_response()
-            if not self.keep_alive:
-                self.transport.close()
+    def drop(self) -> None:
+        """Note that it will never begin."""
+
+    def begin(self, default_fields: list[tuple[bytes, bytes]]) -> None:
+        """Have the request answered."""
+        self._default_fields = default_fields
+        self._work = self.pending.route(self.pending.fields, self.pending.body, self._write)
+
+    def _write(self, reply: Reply) -> None:
+        if self.disconnected:
+            return
+        self.response_started = True
+        self.transport.write(_rendered(reply, self._default_fields, keep_alive=self.keep_alive))
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 def _rendered(reply: Reply, default_fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:

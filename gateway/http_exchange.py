@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Any, cast
 
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from gateway.door import Door
 
 
 class HoldableFlow(FlowControl):
@@ -65,6 +67,28 @@ class Exchange(RequestResponseCycle):
         return super().send(message)
 
     on_leave: Callable[[], object] | None = None
+
+    def __init__(self, *, door: Door, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._door = door
+        self._held = 0
+
+    def hold(self, size: int) -> None:
+        """Count that many more bytes of body as held by this process."""
+        self._held += size
+        self._door.bytes += size
+
+    def drop(self) -> None:
+        """Count the body out."""
+        self._door.bytes -= self._held
+        self._held = 0
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Run the application, as uvicorn does; afterwards nothing of the body is held."""
+        try:
+            await super().run_asgi(app)
+        finally:
+            self.drop()
 
     def is_over(self) -> bool:
         """Tell whether nothing more will be sent."""

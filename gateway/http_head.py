@@ -134,11 +134,20 @@ def _decode(raw_path: bytes) -> str:
     return path
 
 
-def check_length(fields: list[Field], limit: int) -> None:
-    """Refuse a declared length above `limit` bytes with 413, while nothing of the body has been asked for."""
+def check_length(fields: list[Field], limit: int) -> int | None:
+    """Return the declared length, 0 without a body and None for one in chunks.
+
+    Raises Refused with status 413 for more than `limit` bytes, while nothing of the body has been asked for.
+    """
     for name, value in fields:
-        if name == b"content-length" and int(value) > limit:
-            raise Refused(LARGE_BODY)
+        if name == b"content-length":
+            length = int(value)
+            if length > limit:
+                raise Refused(LARGE_BODY)
+            return length
+        if name == b"transfer-encoding":
+            return None
+    return 0
 
 
 def replace_host(fields: list[Field], authority: bytes) -> None:

@@ -13,7 +13,6 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway.direct import DIRECT_ROUTES, DirectRoutes
 from gateway.http_connection import Border, GuardedConnection, Phase
 from gateway.http_direct import DirectExchange, Pending, pending
 from gateway.http_exchange import Exchange
@@ -29,6 +28,7 @@ from gateway.http_head import (
 )
 from gateway.http_refusal import Refusal, Refused
 from gateway.leaving import EXCHANGE
+from gateway.replies import DIRECT_ROUTES, DirectRoutes
 from inference_core.settings import Gateway
 
 MAX_PIPELINED = 16
@@ -55,6 +55,8 @@ class GatewayProtocol(GuardedConnection):
         "head_bytes",
         "head_fields",
         "heard",
+        "max_fields",
+        "max_head_bytes",
         "pending",
         "unreported_bytes",
     )
@@ -73,6 +75,7 @@ class GatewayProtocol(GuardedConnection):
         self.head_fields = 0
         self.chunks = 0
         self.body_begun = False
+        self.max_fields, self.max_head_bytes = self.limits.max_headers, self.limits.max_header_bytes
         self.pending: Pending | None = None
         self.direct_routes: DirectRoutes = app_state.get(DIRECT_ROUTES, {})
 
@@ -83,7 +86,7 @@ class GatewayProtocol(GuardedConnection):
         if self.discarding:
             self.discard(data)
             return
-        self._unset_keepalive_if_required()
+        self.rests_since = None
         self.heard = False
         try:
             self._feed(data)
@@ -149,7 +152,7 @@ class GatewayProtocol(GuardedConnection):
         self.heard = True
         self.head_fields += 1
         self.head_bytes += len(name) + len(value) + FIELD_OVERHEAD
-        if self.head_fields > self.limits.max_headers or self.head_bytes > self.limits.max_header_bytes:
+        if self.head_fields > self.max_fields or self.head_bytes > self.max_head_bytes:
             raise Refused(LARGE_HEADER)
         name = name.lower()
         if self.phase is Phase.BODY:
@@ -166,7 +169,9 @@ class GatewayProtocol(GuardedConnection):
         check_line(version, method)
         target = read_target(self.url)
         check_fields(version, self.headers, target.authority, self.border.allowed_hosts)
-        check_length(self.headers, self.limits.max_body_bytes)
+        length = check_length(self.headers, self.limits.max_body_bytes)
+        if length != 0:
+            self._check_door(length or 0)
         if self.parser.should_upgrade() and has_body(self.headers):
             raise Refused(UPGRADE_WITH_BODY)
         self.phase = Phase.BODY
@@ -174,13 +179,18 @@ class GatewayProtocol(GuardedConnection):
         if self.pending is None:
             self._begin_exchange(version, method, target)
 
+    def _check_door(self, length: int) -> None:
+        refusal = self.border.door.refusal(length)
+        if refusal is not None:
+            raise Refused(refusal)
+
     def _hand_over(self, request: Pending) -> None:
         # The rest of its body will come later, so the application reads it, with its deadline.
         self.pending = None
         version, method = self.parser.get_http_version(), self.parser.get_method()
         self._begin_exchange(version, method, read_target(self.url))
         if request.body:
-            super().on_body(request.body)
+            self.on_body(request.body)
 
     def _begin_exchange(self, version: str, method: bytes, target: Target) -> None:
         if target.authority:
@@ -218,9 +228,14 @@ class GatewayProtocol(GuardedConnection):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=version == "1.1" and b"expect" in dict(self.headers),
-            keep_alive=version == "1.1" and not self.border.draining and self.parser.should_keep_alive(),
+            keep_alive=version == "1.1" and self._keeps_alive(),
             on_response=self.on_response_complete,
+            door=self.border.door,
         )
+
+    def _keeps_alive(self) -> bool:
+        border = self.border
+        return not border.draining and not border.door.is_tight and bool(self.parser.should_keep_alive())
 
     def _enqueue(self, exchange: Exchange | DirectExchange) -> None:
         self.cycle = exchange
@@ -243,10 +258,12 @@ class GatewayProtocol(GuardedConnection):
         if not self.body_begun:
             self.body_begun = True
             self.disarm_head_timer()
-        if self.pending is None:
-            super().on_body(body)
-        else:
+        if self.pending is not None:
             self.pending.body += body
+            return
+        if isinstance(self.cycle, Exchange):
+            self.cycle.hold(len(body))
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
@@ -260,8 +277,7 @@ class GatewayProtocol(GuardedConnection):
 
     def _answer_directly(self, request: Pending) -> None:
         self.pending = None
-        keep_alive = not self.border.draining and self.parser.should_keep_alive()
-        self._enqueue(DirectExchange(request, self.line, self.flow, self.on_response_complete, keep_alive=keep_alive))
+        self._enqueue(DirectExchange(request, self.line, self.on_response_complete, keep_alive=self._keeps_alive()))
 
 
 def guarded_protocol(limits: Gateway) -> type[GatewayProtocol]:

@@ -11,7 +11,10 @@ from gateway.slots import Slot, State
 from inference_core.deadline import now
 
 RESERVED_SECONDS = 1.0
-"""How long a worker is kept free for somebody who does not come back for it: its request may be over."""
+"""How long a worker is kept free for somebody who does not come back for it: its request may be over.
+
+Whoever still wants it claims again whenever all are told, which `Workers` does twice in that time.
+"""
 
 
 class Isolation:
@@ -22,9 +25,14 @@ class Isolation:
         self._asked_at = 0.0
         self._is_running = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a slot is kept free and not yet used."""
+        return self._slot is not None and not self._is_running
+
     def slot_now(self) -> Slot | None:
         """Return the slot that nothing else may use."""
-        if self._slot is not None and not self._is_running and now() - self._asked_at > RESERVED_SECONDS:
+        if self.is_waiting and now() - self._asked_at > RESERVED_SECONDS:
             self._slot = None
         return self._slot
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from gateway.attempts import Attempt, Attempts
 from gateway.hedging import Stalls
 from gateway.quarantine import KILLED, Quarantine, fingerprint_of
 from gateway.replay import RetryBudget, halved
-from gateway.slots import ModelFacts, Slot, State
+from gateway.slots import ModelFacts, Slot
+from gateway.tally import Tally
+from gateway.worker_errors import LATE, is_too_large, outcome_of, translated
 from gateway.workers import Workers
 from inference_core import errors
 from inference_core.admission import Admission
@@ -23,20 +25,11 @@ from inference_core.batching import Batch, Batcher, Consumers, Entry
 from inference_core.lanes import Lanes
 
 LOST = "No inference worker is ready; see GET /ready, and try again."
-LATE = "The deadline passed before the model answered; send a longer X-Request-Timeout or ask for less."
-BUSY = "The inference workers take no more at the moment; try again."
-TOO_LARGE = "The request is larger than a worker takes (inference.max_message_bytes); send fewer rows."
-REASON = "reason"
 HALVED_ONCE, TRIED_ALONE_TWICE = 1, 4
-SHOWN_IDS = 16
+MOST_ATTEMPTS = 3
+"""How often a request is sent that workers turn away by themselves."""
 
-ERRORS: Mapping[StatusCode, Callable[[str], errors.InferenceHubError]] = {
-    StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
-    StatusCode.NOT_FOUND: errors.UnknownModel,
-    StatusCode.DEADLINE_EXCEEDED: lambda _: errors.DeadlineExceeded(LATE),
-    StatusCode.INTERNAL: errors.ModelFailed,
-}
-"""What a worker's status means for each request of its batch; any other is a failed worker."""
+SHOWN_IDS = 16
 
 LOSSES = (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
 PERHAPS_ONE_OF_MANY = (StatusCode.INVALID_ARGUMENT, StatusCode.INTERNAL, StatusCode.UNKNOWN)
@@ -53,6 +46,7 @@ class Shared:
     quarantine: Quarantine
     retries: RetryBudget
     hedges: RetryBudget
+    tally: Tally
 
 
 class ModelQueue(Consumers[Slot]):
@@ -61,7 +55,7 @@ class ModelQueue(Consumers[Slot]):
     def __init__(self, model: str, facts: ModelFacts, shared: Shared, admission: Admission) -> None:
         self.model = model
         self._workers, self._attempts, self._quarantine = shared.workers, shared.attempts, shared.quarantine
-        self._retries, self._hedges = shared.retries, shared.hedges
+        self._retries, self._hedges, self._tally = shared.retries, shared.hedges, shared.tally
         self._stalls = Stalls(self._hedge)
         self._lanes: Lanes[Entry] = Lanes(facts.max_rows)
         self.batcher: Batcher[Slot] = Batcher(self, admission, self._lanes, self._late)
@@ -88,23 +82,28 @@ class ModelQueue(Consumers[Slot]):
 
     async def run(self, place: Slot, batch: Batch) -> None:
         """As `Consumers.run`: one attempt, and what follows from its end."""
-        self._refuse_killers(batch)
+        self._sift(batch)
         if not batch.waiting():
             return
-        attempt = self._begin(place, batch)
+        if not place.is_connected():
+            # Nothing was sent, so nothing of this batch is to blame for what became of that worker.
+            place.suspect()
+            self.batcher.put_back(batch.waiting())
+            return
+        connections, attempt = place.connections, self._begin(place, batch)
         try:
             response = await attempt.call
         except grpc.aio.AioRpcError as error:
             self._end(attempt, error.code())
             if not await self._saved_by_hedge(attempt):
-                self._failed(attempt, error)
+                await self._failed(attempt, error, connections)
         except asyncio.CancelledError:
             self._end(attempt, StatusCode.CANCELLED)
             if not attempt.is_beaten:
                 raise
         else:
             self._end(attempt, StatusCode.OK)
-            self._answer(attempt, response)
+            self._answer_or_fail(attempt, response)
         finally:
             if attempt.hedge is not None:
                 attempt.hedge.cancel()
@@ -114,54 +113,99 @@ class ModelQueue(Consumers[Slot]):
         fingerprint = fingerprint_of(self.model, batch.entries[0].inputs).hex() if is_alone else ""
         attempt = self._attempts.begin(self.model, slot, batch, fingerprint)
         self._stalls.begin(attempt)
+        self._tally.sent(self.model, batch.rows)
         return attempt
 
     def _end(self, attempt: Attempt, status: StatusCode) -> None:
         self._stalls.end(attempt, answered=status is StatusCode.OK)
         self._attempts.end(attempt, status)
+        self._tally.attempted(self.model, outcome_of(status))
 
     def _answer(self, attempt: Attempt, response: Any) -> None:
         answers = self._attempts.answers(attempt, response)
         for entry, answer in zip(attempt.entries, answers, strict=True):
             self.batcher.resolve(entry, answer)
 
+    def _answer_or_fail(self, attempt: Attempt, response: Any) -> None:
+        try:
+            self._answer(attempt, response)
+        except errors.InferenceHubError as error:
+            # The client's input was sound; it is the worker's answer that cannot be used.
+            self._isolate(attempt.batch.waiting(), errors.ModelFailed(error.message))
+
     def _late(self, _: Entry) -> errors.InferenceHubError:
         return errors.DeadlineExceeded(LATE) if self._workers.is_ready(self.model) else errors.NoWorker(LOST)
 
-    def _refuse_killers(self, batch: Batch) -> None:
-        for entry in batch.entries if len(self._quarantine) else ():
-            try:
-                self._quarantine.check(self.model, entry.inputs)
-            except errors.WorkerKiller as error:
-                self.batcher.fail(entry, error)
+    def _sift(self, batch: Batch) -> None:
+        for entry in batch.waiting():
+            if not entry.deadline.remaining():
+                self.batcher.fail(entry, self._late(entry))
+            elif len(self._quarantine):
+                try:
+                    self._quarantine.check(self.model, entry.inputs)
+                except errors.WorkerKiller as error:
+                    self._tally.input_refused(self.model)
+                    self.batcher.fail(entry, error)
 
     # Failures
 
-    def _failed(self, attempt: Attempt, error: grpc.aio.AioRpcError) -> None:
-        entries, code = attempt.batch.waiting(), error.code()
+    async def _failed(self, attempt: Attempt, error: grpc.aio.AioRpcError, connections: int) -> None:
+        code = error.code()
         if code in LOSSES:
-            self._lost(attempt, entries)
-        elif len(entries) > 1 and (code in PERHAPS_ONE_OF_MANY or _is_too_large(error)):
+            await self._lost_or_turned_away(attempt, connections)
+        elif code in PERHAPS_ONE_OF_MANY or is_too_large(error):
+            self._isolate(attempt.batch.waiting(), translated(error))
+        else:
+            for entry in attempt.batch.waiting():
+                self.batcher.fail(entry, translated(error))
+
+    def _isolate(self, entries: Sequence[Entry], error: errors.InferenceHubError) -> None:
+        if len(entries) > 1:
             for half in halved(entries):
                 self.batcher.put_back(half)
         else:
             for entry in entries:
-                self.batcher.fail(entry, _translated(error))
+                self.batcher.fail(entry, error)
+
+    async def _lost_or_turned_away(self, attempt: Attempt, connections: int) -> None:
+        # Both have the same status. A worker that says so itself is still there, and nobody is to blame.
+        attempt.slot.suspect()
+        if attempt.slot.drains:
+            self._repeat(attempt.batch.waiting())
+        elif connections == attempt.slot.connections and attempt.slot.is_connected() and await attempt.slot.answers():
+            self._turned_away(attempt.batch.waiting())
+        else:
+            self._lost(attempt, attempt.batch.waiting())
+
+    def _turned_away(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.attempts >= MOST_ATTEMPTS:
+                self.batcher.fail(entry, errors.NoWorker(LOST))
+        self._repeat([entry for entry in entries if not entry.future.done()])
+
+    def _repeat(self, entries: Sequence[Entry]) -> None:
+        if self._may_repeat(entries):
+            self.batcher.put_back(entries)
+
+    def _may_repeat(self, entries: Sequence[Entry]) -> bool:
+        if self._retries.spend(len(entries)):
+            self._tally.replayed(self.model, len(entries))
+            return True
+        for entry in entries:
+            self.batcher.fail(entry, errors.NoWorker(LOST))
+        return False
 
     def _lost(self, attempt: Attempt, entries: Sequence[Entry]) -> None:
-        is_drained = attempt.slot.state is State.DRAINING
-        attempt.slot.suspect()
         killer = self._quarantine.learn(attempt.slot.death_note)
         ids = [entry.context.request_id for entry in entries[:SHOWN_IDS]]
         log.warning(
             "batch lost", model=self.model, slot=attempt.slot.number, requests=len(entries), request_ids=ids,
-            drained=is_drained, killer=killer,
+            killer=killer,
         )  # fmt: skip
         innocent = [entry for entry in entries if not self._is_killer(entry, killer)]
-        if not self._retries.spend(len(innocent)):
-            for entry in innocent:
-                self.batcher.fail(entry, errors.NoWorker(LOST))
-        elif is_drained or killer:
+        if not self._may_repeat(innocent):
+            return
+        if killer:
             self.batcher.put_back(innocent)
         else:
             self._suspected(innocent)
@@ -194,30 +238,34 @@ class ModelQueue(Consumers[Slot]):
         slot = self._workers.claim(self.model, other_than=attempt.slot)
         if slot is None:
             return
-        if not self._hedges.spend(len(entries)):
+        if not slot.is_connected() or not self._hedges.spend(len(entries)):
             self._give_back(slot)
             return
-        attempt.hedge = asyncio.get_running_loop().create_task(self._run_hedge(attempt, slot))
+        twin = self._attempts.begin(self.model, slot, attempt.batch)
+        attempt.hedge = asyncio.get_running_loop().create_task(self._run_hedge(attempt, twin))
+        self._tally.hedged(self.model, "started")
+        # Not in the task itself: one that is cancelled before its first step never runs a line of its own.
+        attempt.hedge.add_done_callback(lambda task: self._hedge_over(twin, task))
 
-    async def _run_hedge(self, primary: Attempt, slot: Slot) -> bool:
-        attempt = self._attempts.begin(self.model, slot, primary.batch)
-        status = StatusCode.CANCELLED
+    async def _run_hedge(self, primary: Attempt, twin: Attempt) -> StatusCode:
         try:
-            response = await attempt.call
-            status = StatusCode.OK
+            self._answer(twin, await twin.call)
         except grpc.aio.AioRpcError as error:
-            status = error.code()
-            return False
-        finally:
-            self._attempts.end(attempt, status)
-            self._give_back(slot)
-        self._answer(attempt, response)
+            return error.code()
+        except errors.InferenceHubError:
+            return StatusCode.INTERNAL
         primary.is_beaten = True
         primary.call.cancel()
-        return True
+        self._tally.hedged(self.model, "won")
+        return StatusCode.OK
+
+    def _hedge_over(self, twin: Attempt, task: asyncio.Task[StatusCode]) -> None:
+        twin.call.cancel()
+        self._attempts.end(twin, StatusCode.CANCELLED if task.cancelled() else task.result())
+        self._give_back(twin.slot)
 
     async def _saved_by_hedge(self, attempt: Attempt) -> bool:
-        return attempt.hedge is not None and await attempt.hedge
+        return attempt.hedge is not None and await attempt.hedge is StatusCode.OK
 
     def _give_back(self, slot: Slot) -> None:
         self._workers.release(self.model, slot)
@@ -226,20 +274,3 @@ class ModelQueue(Consumers[Slot]):
 
 def _ids(entry: Entry) -> dict[str, str]:
     return {"trace_id": entry.context.trace.trace_id, "span_id": entry.context.trace.span_id}
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    pairs = error.trailing_metadata() or ()
-    return next((str(value) for key, value in pairs if key == REASON), "")
-
-
-def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
-    return error.code() is StatusCode.RESOURCE_EXHAUSTED and not _reason(error)
-
-
-def _translated(error: grpc.aio.AioRpcError) -> errors.InferenceHubError:
-    code = error.code()
-    if code is StatusCode.RESOURCE_EXHAUSTED:
-        reason = _reason(error)
-        return errors.Overloaded(BUSY, reason) if reason else errors.InputTooLarge(TOO_LARGE)
-    return ERRORS.get(code, errors.ModelFailed)(error.details() or f"The worker answered {code.name}.")

@@ -15,6 +15,7 @@ import structlog
 from opentelemetry.trace import Status, StatusCode
 
 from gateway.call import Call
+from gateway.tally import Tally
 from inference_core.names import request_id_from
 from otel.allowance import Allowance
 from otel.requests import RequestTrace, RequestTraces
@@ -22,6 +23,7 @@ from otel.requests import RequestTrace, RequestTraces
 SERVER_ERROR = 500
 FIRST_FAILURE = 400
 REPORT_SECONDS = 1.0
+PREDICT = "/predict"
 
 log = structlog.get_logger()
 
@@ -41,9 +43,10 @@ class Observed:
 class Observer:
     """Begins and ends observations of one process."""
 
-    def __init__(self, traces: RequestTraces, lines: Allowance) -> None:
+    def __init__(self, traces: RequestTraces, lines: Allowance, tally: Tally) -> None:
         self._traces = traces
         self._lines = lines
+        self._tally = tally
         self._refused: Counter[str] = Counter()
         self._report: asyncio.TimerHandle | None = None
 
@@ -55,8 +58,11 @@ class Observer:
         """End with a route template and a status; `refused` is the reason of a request that was turned away."""
         if observed.trace.span is not None:
             _end_span(observed, route, status, call)
+        if route == PREDICT:
+            self._tally.answered(call, status, time.perf_counter() - observed.started)
         if refused:
             self._refused[refused] += 1
+            self._tally.refused(call.model if call is not None else "", refused)
             self._report_soon()
         elif status >= FIRST_FAILURE or self._lines.take():
             log.info("request", **_line(observed, route, status, call))
@@ -77,6 +83,7 @@ class Observer:
             log.warning("requests refused", reason=reason, count=count)
         self._refused.clear()
         left_out = self._lines.reset()
+        self._tally.left_out(left_out, self._traces.allowance.reset())
         if left_out:
             log.info("requests not logged", count=left_out)
 

@@ -6,9 +6,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.call import Call
-from gateway.dispatch import Dispatcher
+from gateway.dispatch import Asked, Dispatcher
 from inference_core.classification import NOT_NUMBERS, classification_of, features_input, prompt_input
 from inference_core.errors import InvalidInput
+from inference_core.inference import Inference
 from inference_core.names import is_model_name
 from inference_core.settings import Predict
 from inference_core.tensors import Arrays
@@ -49,7 +50,18 @@ class Predictions:
         """Return the answer to a body; raises the expected errors."""
         model, inputs = self.asked(self.parsed(data))
         call.deadline.check()
-        inference = await self._dispatcher.infer(model, inputs, call)
+        return self.told(await self._dispatcher.infer(model, inputs, call))
+
+    def ask(self, data: bytes, call: Call) -> Asked | None:
+        """Begin to answer a body: `told` makes the answer of what comes. None where only `answer` can.
+
+        Raises the expected errors.
+        """
+        model, inputs = self.asked(self.parsed(data))
+        return self._dispatcher.ask(model, inputs, call) if self._dispatcher.knows(model) else None
+
+    def told(self, inference: Inference) -> bytes:
+        """Return the answer that says what a model said; raises InvalidInput or ModelFailed where it said no class."""
         found = classification_of(inference.model, inference.outputs)
         return self._encoder.encode(
             Answer(found.class_id, found.confidence, "", found.label, inference.model, inference.version)

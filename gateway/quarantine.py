@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import OrderedDict
 from pathlib import Path
 
@@ -37,28 +38,36 @@ class Quarantine:
 
     def add(self, model: str, inputs: Arrays) -> None:
         """Refuse these inputs from now on."""
-        self._add(fingerprint_of(model, inputs))
+        self._add(fingerprint_of(model, inputs), self._seconds)
 
     def learn(self, death_note: Path) -> str:
-        """Refuse the input that a worker noted before it ran it alone and died; return its fingerprint, "" for none."""
+        """Refuse the input that a worker noted before it ran it alone and died; return its fingerprint, "" for none.
+
+        It counts from when the note was written, for a note stays as long as its slot is empty.
+        """
         try:
+            remaining = self._seconds - (time.time() - death_note.stat().st_mtime)
             text = death_note.read_text(encoding="ascii")
             fingerprint = bytes.fromhex(text)
         except (OSError, ValueError):
             return ""
-        if len(fingerprint) != DIGEST_BYTES:
+        if len(fingerprint) != DIGEST_BYTES or remaining <= 0:
             return ""
-        self._add(fingerprint)
+        self._add(fingerprint, remaining)
         return text
 
-    def _add(self, fingerprint: bytes) -> None:
-        if len(self._until) >= MOST:
+    def _add(self, fingerprint: bytes, seconds: float) -> None:
+        self._until[fingerprint] = max(now() + seconds, self._until.get(fingerprint, 0.0))
+        self._until.move_to_end(fingerprint)
+        if len(self._until) > MOST:
             self._until.popitem(last=False)
-        self._until[fingerprint] = now() + self._seconds
 
     def check(self, model: str, inputs: Arrays) -> None:
         """Raise WorkerKiller for inputs that are refused; costs nothing while there are none."""
-        while self._until and next(iter(self._until.values())) <= now():
+        if not self._until:
+            return
+        time_now = now()
+        while self._until and next(iter(self._until.values())) <= time_now:
             self._until.popitem(last=False)
-        if fingerprint_of(model, inputs) in self._until:
+        if self._until and self._until.get(fingerprint_of(model, inputs), 0.0) > time_now:
             raise WorkerKiller(KILLED)

@@ -49,10 +49,11 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a worker says of one of its models; `max_rows` is how many rows it computes at once."""
+    """What a worker says of one of its models: how many rows it computes at once, and in how many instances."""
 
     versions: tuple[str, ...]
     max_rows: int
+    instances: int
 
 
 class InferCall(Protocol):
@@ -70,7 +71,10 @@ NO_MODELS: Mapping[str, ModelFacts] = {}
 
 @dataclass(eq=False)
 class Slot:
-    """A worker's place. `in_flight` counts batches by model, `batches` all of them."""
+    """A worker's place. `in_flight` counts batches by model, `batches` all of them, `connections` those that broke.
+
+    `drains`: its worker announced that it leaves, also once it has left, until the next one comes.
+    """
 
     number: int
     path: str
@@ -81,6 +85,8 @@ class Slot:
     index: wire.RepositoryIndexResponse | None = None
     in_flight: dict[str, int] = field(default_factory=dict)
     batches: int = 0
+    connections: int = 0
+    drains: bool = False
 
     @property
     def death_note(self) -> Path:
@@ -98,10 +104,24 @@ class Slot:
 
     async def close(self) -> None:
         """End what `connect` began."""
-        for task in (self._minder, self._suspicion):
-            if task is not None:
-                task.cancel()
+        tasks = [task for task in (self._minder, self._suspicion) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._channel.close()
+
+    def is_connected(self) -> bool:
+        """Tell whether a call would reach a worker, as far as is known now."""
+        return self._channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def answers(self) -> bool:
+        """Tell whether the worker's event loop turns and the connection to it has held meanwhile."""
+        connections = self.connections
+        try:
+            await self._check(SUSPECT_PROBE_SECONDS)
+        except grpc.aio.AioRpcError:
+            return False
+        return connections == self.connections
 
     def infer(
         self, request: wire.ModelInferRequest, timeout: float, metadata: tuple[tuple[str, str], ...]
@@ -113,6 +133,8 @@ class Slot:
         """Give no more work until the worker's event loop answers a probe; also after a call that was lost."""
         if self.state is State.READY:
             self._become(State.SUSPECT)
+            if self._suspicion is not None:
+                self._suspicion.cancel()  # from the time of an earlier worker in this slot
             self._suspicion = asyncio.get_running_loop().create_task(self._clear_suspicion())
 
     async def probe(self) -> wire.RepositoryIndexResponse | None:
@@ -133,6 +155,7 @@ class Slot:
                 pass  # the connection is gone, or was never there
             except Exception:  # whatever a foreign server sends, the slot is minded on
                 log.exception("minding a worker failed", slot=self.number)
+            self.connections += 1
             self._become(State.ABSENT)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -159,10 +182,22 @@ class Slot:
         await self._drained()
 
     async def _drained(self) -> None:
-        # The worker's stop would wait its whole grace for this stream, so it was left; now the connection's end counts.
+        # The worker's stop would wait its whole grace for this stream, so it was left; now the connection's end counts,
+        # or that the worker changes its mind.
         self._become(State.DRAINING)
-        while self._channel.get_state() is grpc.ChannelConnectivity.READY:
-            await self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        while self.is_connected():
+            try:
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+            except TimeoutError:
+                if await self._serves_again():
+                    return
+
+    async def _serves_again(self) -> bool:
+        try:
+            return await self._check(PROBE_SECONDS) == SERVING
+        except grpc.aio.AioRpcError:
+            return False
 
     async def _refresh(self) -> None:
         # The probe runs through the worker's event loop, which pings and streams do not.
@@ -182,15 +217,15 @@ class Slot:
         for model in index.models:
             if model.state == "READY":
                 versions.setdefault(model.name, []).append(model.version)
-        facts = {name: ModelFacts(tuple(found), await self._max_rows(name)) for name, found in versions.items()}
+        facts = {name: await self._facts(name, tuple(found)) for name, found in versions.items()}
         changed, self.models, self.index = facts != self.models, facts, index
         if changed and self.state is State.READY:
             self.changed(self)
 
-    async def _max_rows(self, model: str) -> int:
+    async def _facts(self, model: str, versions: tuple[str, ...]) -> ModelFacts:
         known = self.models.get(model)
-        if known is not None:
-            return known.max_rows
+        if known is not None and known.versions == versions:
+            return known
         try:
             answer: wire.ModelConfigResponse = await self._ask(
                 CONFIG, wire.ModelConfigRequest(name=model), wire.ModelConfigResponse
@@ -198,8 +233,9 @@ class Slot:
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
-            return UNBATCHED
-        return max(UNBATCHED, answer.config.max_batch_size)
+            return ModelFacts(versions, UNBATCHED, instances=1)
+        instances = sum(group.count for group in answer.config.instance_group)
+        return ModelFacts(versions, max(UNBATCHED, answer.config.max_batch_size), max(1, instances))
 
     async def _ask(self, method: str, request: Any, response: type[Any], seconds: float = PROBE_SECONDS) -> Any:
         ask: Callable[..., Awaitable[Any]] = self._channel.unary_unary(
@@ -209,18 +245,17 @@ class Slot:
 
     async def _clear_suspicion(self) -> None:
         while self.state is State.SUSPECT:
-            try:
-                await self._ask(
-                    CHECK,
-                    health_pb2.HealthCheckRequest(service=SERVICE),
-                    health_pb2.HealthCheckResponse,
-                    SUSPECT_PROBE_SECONDS,
-                )
-            except grpc.aio.AioRpcError:
+            if not await self.answers():
                 await asyncio.sleep(RETRY_SECONDS)
-            else:
-                if self.state is State.SUSPECT:
-                    self._become(State.READY)
+            elif self.state is State.SUSPECT:  # it may have changed meanwhile
+                self._become(State.READY)
+
+    async def _check(self, seconds: float) -> int:
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        answer: health_pb2.HealthCheckResponse = await self._ask(
+            CHECK, request, health_pb2.HealthCheckResponse, seconds
+        )
+        return answer.status
 
     def _become(self, state: State) -> None:
         if state is self.state:
@@ -228,5 +263,7 @@ class Slot:
         previous, self.state = self.state, state
         if state is State.ABSENT:
             self.models, self.index = NO_MODELS, None
+        else:
+            self.drains = state is State.DRAINING
         log.info("worker", slot=self.number, state=state.value, previous=previous.value)
         self.changed(self)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.isolation import Isolation
+import structlog
+
+from gateway.isolation import RESERVED_SECONDS, Isolation
 from gateway.slots import ModelFacts, Slot, State
 from inference_core.deadline import Deadline
 from inference_pb import open_inference_pb2 as wire
 
 Listener = Callable[[], None]
+log = structlog.get_logger()
 
 
 class Workers:
@@ -25,6 +29,7 @@ class Workers:
         self._listeners: list[Listener] = []
         self._isolation = Isolation()
         self._change = asyncio.Event()
+        self._reminder: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -41,6 +46,8 @@ class Workers:
 
     async def close(self) -> None:
         """Close every slot."""
+        if self._reminder is not None:
+            self._reminder.cancel()
         await asyncio.gather(*(slot.close() for slot in self.slots))
 
     def listen(self, listener: Listener) -> None:
@@ -96,18 +103,33 @@ class Workers:
         return await asyncio.gather(*(slot.probe() for slot in self.slots))
 
     def _least_busy(self, model: str, other_than: Slot | None) -> Slot | None:
-        best, least = None, self._batches_in_flight
+        best, least = None, (math.inf, math.inf)
         reserved = self._isolation.slot_now()
         for slot in self.slots:
-            if slot.state is State.READY and slot is not reserved and slot is not other_than and model in slot.models:
-                busy = slot.in_flight.get(model, 0)
-                if busy < least or (best is not None and busy == least and slot.batches < best.batches):
-                    best, least = slot, busy
+            facts = slot.models.get(model)
+            if slot.state is not State.READY or facts is None or slot is reserved or slot is other_than:
+                continue
+            busy = slot.in_flight.get(model, 0)
+            if busy < max(self._batches_in_flight, facts.instances) and (busy, slot.batches) < least:
+                best, least = slot, (busy, slot.batches)
         return best
 
     def _isolate(self, model: str) -> Slot | None:
         able = [slot for slot in self._ready() if model in slot.models]
-        return self._isolation.claim(able)
+        slot = self._isolation.claim(able)
+        if slot is None and self._reminder is None:
+            self._remind_later()
+        return slot
+
+    def _remind_later(self) -> None:
+        # Nothing else may happen while a worker is kept free, and its places must not stay empty for somebody who left.
+        self._reminder = asyncio.get_running_loop().call_later(RESERVED_SECONDS / 2, self._remind)
+
+    def _remind(self) -> None:
+        self._reminder = None
+        if self._isolation.slot_now() is not None:
+            self._remind_later()
+        self._tell()
 
     def _ready(self) -> list[Slot]:
         return [slot for slot in self.slots if slot.state is State.READY]
@@ -119,7 +141,10 @@ class Workers:
     def _tell(self) -> None:
         self._change.set()
         for listener in self._listeners:
-            listener()
+            try:
+                listener()
+            except Exception:  # the slots are minded on, and the other listeners told
+                log.exception("a listener failed")
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, Any]]:

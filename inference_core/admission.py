@@ -16,6 +16,8 @@ from inference_core.lanes import Lanes, Queued
 from inference_core.queueing import DrainRate, Durations, StandingQueue
 
 INTERVAL_SECONDS = 0.1
+INTERVAL_BATCHES = 2
+BACKGROUND_SHARE = 0.5
 DEADLINE_SHARE = 0.25
 SHED_AFTER_TARGETS = 2
 SENTENCES = {
@@ -59,27 +61,24 @@ class Account:
     def __init__(self) -> None:
         self.rows = 0
         self.bytes = 0
-        self.standing = StandingQueue(INTERVAL_SECONDS)
+        self.standing = StandingQueue()
 
 
 class Admission:
-    """Counts one queue, measures how it drains, and refuses what would only be late."""
+    """Counts one queue, measures how it drains, and refuses what would only be late.
+
+    `rows` and `bytes` are what waits. Background entries may fill BACKGROUND_SHARE of the limits, so that however many
+    of them wait there is room for others.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self.rows = 0
+        self.bytes = 0
         self._accounts = (Account(), Account())
+        self._consumers_since = 0.0
         self.rate = DrainRate()
         self.batch_seconds = Durations()
-
-    @property
-    def rows(self) -> int:
-        """Rows that wait."""
-        return self._accounts[0].rows + self._accounts[1].rows
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of input that wait."""
-        return self._accounts[0].bytes + self._accounts[1].bytes
 
     @property
     def newest_first(self) -> bool:
@@ -87,54 +86,77 @@ class Admission:
         return self._limits.sheds and self._accounts[0].standing.stands
 
     def admit(self, entry: Waiting) -> None:
-        """Count an entry in; raises Overloaded where it cannot be answered in time."""
-        if self.rows + entry.rows > self._limits.max_queue_rows and self.rows:
-            raise self.refusal(entry, "full")
-        if self.bytes + entry.size > self._limits.max_queue_bytes and self.rows:
-            raise self.refusal(entry, "full")
+        """Count an entry in; raises Overloaded where it cannot be answered in time. One may always wait."""
         if self.rows:
+            if self._is_full(entry):
+                raise self.refusal(entry, "full")
             self._check_wait(entry)
         self.put_back(entry)
 
     def put_back(self, entry: Waiting) -> None:
         """Count an entry in that was admitted before."""
+        self.rows += entry.rows
+        self.bytes += entry.size
         account = self._accounts[entry.background]
         account.rows += entry.rows
         account.bytes += entry.size
 
     def left(self, entry: Waiting) -> None:
         """Count an entry out."""
+        self.rows -= entry.rows
+        self.bytes -= entry.size
         account = self._accounts[entry.background]
         account.rows -= entry.rows
         account.bytes -= entry.size
         if not account.rows:
             account.standing.clear()
 
-    def drained(self, rows: int, seconds: float, time: float) -> None:
-        """Note a batch that ended at `time` after `seconds`, with that many rows answered."""
+    def drained(self, rows: int, seconds: float, time: float, *, leaves_others: bool) -> None:
+        """Note a batch that ended at `time` after `seconds`, with that many rows answered.
+
+        Only batches that left others behind tell how fast the queue can drain; the others took all there was.
+        """
         if rows:
             self.batch_seconds.add(seconds)
-            self.rate.drained(rows, time, waiting=self.rows > 0)
+            self.rate.drained(rows, time, waiting=leaves_others)
         else:
             self.rate.pause()
 
-    def stalled(self) -> None:
-        """Note that there is no consumer at all."""
+    def stalled(self, time: float) -> None:
+        """Note that there is no consumer at all now: what the queue waits for them says nothing about its load."""
+        self._consumers_since = time
         self.rate.pause()
+        for account in self._accounts:
+            account.standing.clear()
 
     def shed(self, lanes: Lanes[W], time: float) -> Sequence[W]:
         """Observe the queue just before a batch is formed, and return the entries that must leave unanswered."""
+        target = self._target
+        interval = max(INTERVAL_SECONDS, INTERVAL_BATCHES * self.batch_seconds.median)
         for background in (False, True):
             oldest = lanes.oldest(background=background)
             if oldest is not None:
-                self._accounts[background].standing.observe(time - oldest, self._target, time)
+                delay = time - max(oldest, self._consumers_since)
+                self._accounts[background].standing.observe(delay, target, interval, time)
         if not self.newest_first:
             return ()
-        return lanes.older_than(time - SHED_AFTER_TARGETS * self._target)
+        patience = SHED_AFTER_TARGETS * target
+        return lanes.older_than(time - patience) if time - self._consumers_since > patience else ()
 
     def refusal(self, entry: Waiting, reason: str) -> Overloaded:
         """Return the error for an entry that is turned away."""
         return Overloaded(SENTENCES[reason], reason, self._wait(entry))
+
+    def _is_full(self, entry: Waiting) -> bool:
+        rows, size = self._limits.max_queue_rows, self._limits.max_queue_bytes
+        if self.rows + entry.rows > rows or self.bytes + entry.size > size:
+            return True
+        if not entry.background:
+            return False
+        account = self._accounts[True]
+        return (
+            account.rows + entry.rows > rows * BACKGROUND_SHARE or account.bytes + entry.size > size * BACKGROUND_SHARE
+        )
 
     def _check_wait(self, entry: Waiting) -> None:
         wait = self._wait(entry)

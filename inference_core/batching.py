@@ -3,7 +3,7 @@
 It stands at both hand-overs, the gateway's to its workers and a worker's to its compute threads. What it promises:
 
 1. It never waits by the clock unless told to. While a consumer is idle, what is queued leaves at once; while all are
-   busy, the queue is the next batch. `Limits.max_delay` is the only timer.
+   busy, the queue is the next batch. `max_delay` of its Lanes is the only timer.
 2. `submit` never blocks. A full queue, or a wait beyond the deadline, is refused at once with the expected wait.
 3. One request's fate is its own. Who leaves or is late is out before the batch is formed.
 4. Only entries of one key share a batch. Rows are counted; an entry larger than a batch travels alone.
@@ -17,100 +17,47 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from inference_core.admission import Admission
-from inference_core.deadline import Deadline, now
+from inference_core.deadline import now
+from inference_core.entries import Batch, Entry
 from inference_core.errors import InferenceHubError, ModelFailed
 from inference_core.expiry import Expiry
 from inference_core.lanes import Lanes
-from inference_core.tensors import Arrays, size_of
+
+__all__ = ["Batch", "Batcher", "Consumers", "Entry"]  # whoever uses a Batcher needs all four
 
 UNANSWERED = "The model's worker gave no answer for this request; it is safe to try again."
 
 Place = TypeVar("Place")
 
 
-class Entry:
-    """One request in a Batcher: `inputs` of `rows` rows and `size` bytes; the answer comes through `future`.
-
-    `key` says with whom it may share a batch, `background` that it gives way to others. `context` is the owner's.
-    Times are on the clock of Deadline.
-    """
-
-    __slots__ = (
-        "alone",
-        "attempts",
-        "background",
-        "batch",
-        "context",
-        "deadline",
-        "future",
-        "inputs",
-        "key",
-        "losses",
-        "queued_at",
-        "rows",
-        "size",
-    )
-
-    def __init__(
-        self,
-        key: Hashable,
-        inputs: Arrays,
-        deadline: Deadline,
-        context: Any = None,
-        *,
-        background: bool = False,
-    ) -> None:
-        arrays = tuple(inputs.values())
-        self.key = key
-        self.inputs = inputs
-        self.rows: int = arrays[0].shape[0] if arrays else 1
-        self.size = sum([size_of(array) for array in arrays])
-        self.deadline = deadline
-        self.context = context
-        self.background = background
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.queued_at = 0.0
-        self.batch: Batch | None = None
-        self.attempts = 0
-        self.losses = 0
-        self.alone = False
-
-
-class Batch:
-    """Entries that travel together; `reason` says why they left: "idle", "full", "delay" or "alone"."""
-
-    __slots__ = ("entries", "formed_at", "live", "reason", "rows", "task")
-
-    def __init__(self, entries: list[Entry], rows: int, reason: str, formed_at: float) -> None:
-        self.entries = entries
-        self.rows = rows
-        self.reason = reason
-        self.formed_at = formed_at
-        self.live = len(entries)
-        self.task: asyncio.Task[None] | None = None
-
-    def waiting(self) -> list[Entry]:
-        """Return the entries that still want an answer."""
-        return [entry for entry in self.entries if entry.batch is self and not entry.future.done()]
-
-
 class Consumers(Generic[Place]):
     """Where batches go: places that are idle or busy."""
 
     def claim(self, *, alone: bool) -> Place | None:
-        """Take an idle place, one that nothing else uses if `alone`; None while there is none."""
+        """Take an idle place, one that nothing else uses if `alone`; None while there is none.
+
+        After a None for `alone` one place gets no new work until it is taken or `unreserve` is called; without that an
+        entry that is to be alone would wait for ever under load.
+        """
         raise NotImplementedError
+
+    def unreserve(self) -> None:
+        """Note that nobody waits for a place alone any more; what `claim` kept free for that may be used again."""
 
     def release(self, place: Place) -> None:
         """Give a place back; whoever it makes idle calls `Batcher.wake`."""
         raise NotImplementedError
 
-    def run(self, place: Place, batch: Batch) -> Awaitable[None]:
-        """Have a batch computed and answer its entries through the Batcher; cancelled when all of them have left."""
+    async def run(self, place: Place, batch: Batch) -> None:
+        """Have a batch computed and answer its entries through the Batcher.
+
+        Cancelled when the last entry that waited for it leaves; never begun when that was before its first step.
+        """
         raise NotImplementedError
 
 
@@ -132,6 +79,7 @@ class Batcher(Generic[Place]):
         self._expiry: Expiry[Entry] = Expiry(self._expire)
         self._running: set[Batch] = set()
         self._woken = False
+        self._closed = False
         self._delay: asyncio.TimerHandle | None = None
 
     @property
@@ -154,7 +102,9 @@ class Batcher(Generic[Place]):
             raise
 
     def submit(self, entry: Entry) -> None:
-        """Queue an entry; raises Overloaded, or DeadlineExceeded for one that comes too late."""
+        """Queue an entry; raises Overloaded, DeadlineExceeded for one that comes too late, or `late` after `close`."""
+        if self._closed:
+            raise self._late(entry)
         entry.deadline.check()
         self._admission.admit(entry)
         entry.queued_at = now()
@@ -172,127 +122,148 @@ class Batcher(Generic[Place]):
         """Answer an entry, unless it has left or was answered."""
         if not entry.future.done():
             self._expiry.discard(entry)
+            self._count_out(entry)
             entry.future.set_result(answer)
 
     def fail(self, entry: Entry, error: BaseException) -> None:
         """Answer an entry with an error, unless it has left or was answered."""
         if not entry.future.done():
             self._expiry.discard(entry)
+            self._count_out(entry)
             entry.future.set_exception(error)
 
     def put_back(self, entries: Iterable[Entry], *, alone: bool = False) -> None:
-        """Queue entries of a running batch again, before all others; their deadlines stay."""
+        """Queue entries of a running batch again, before all others; their deadlines stay.
+
+        The batch they leave goes on, and may still answer them.
+        """
         for entry in reversed(list(entries)):
             if entry.future.done():
                 continue
+            self._count_out(entry)
             entry.batch = None
             entry.alone = entry.alone or alone
             self._admission.put_back(entry)
             if entry.alone:
                 self._isolated[entry] = None
+                self._isolated.move_to_end(entry, last=False)
             else:
                 self._lanes.prepend(entry)
+            if self._closed:
+                self._expiry.discard(entry)
+                self._expire(entry)
         self.wake()
 
     def withdraw(self, entry: Entry) -> None:
         """Take out an entry whose client left, unless it has been answered."""
-        if not entry.future.done():
-            entry.future.cancel()
-        if entry.future.cancelled():
-            self._expiry.discard(entry)
-            self._drop(entry)
+        entry.future.cancel()
+        # Whoever is watched is counted, so nobody is counted out twice: not by a second call, nor by an expiry between.
+        if entry.future.cancelled() and self._expiry.discard(entry):
+            self._leave(entry)
 
     async def close(self) -> None:
-        """Answer what waits with `late`'s error, and wait for what runs."""
+        """Answer what waits with `late`'s error, refuse whatever comes, and wait for what runs."""
+        self._closed = True
         for entry in [*self._lanes, *self._isolated]:
+            self._expiry.discard(entry)
             self._expire(entry)
-        tasks = [batch.task for batch in self._running if batch.task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._expiry.close()
-        if self._delay is not None:
-            self._delay.cancel()
+        try:
+            await asyncio.gather(*[batch.task for batch in self._running], return_exceptions=True)
+            await asyncio.sleep(0)  # the tasks' own callbacks: places are given back in them
+        finally:
+            self._expiry.close()
+            if self._delay is not None:
+                self._delay.cancel()
 
     def _expire(self, entry: Entry) -> None:
-        if entry.future.done():
-            return
-        entry.future.set_exception(self._late(entry))
-        self._drop(entry)
+        if not entry.future.done():
+            entry.future.set_exception(self._late(entry))
+        self._leave(entry)
 
-    def _drop(self, entry: Entry) -> None:
-        batch = entry.batch
-        if batch is None:
-            self._remove_queued(entry)
-            return
-        batch.live -= 1
-        if batch.live <= 0 and batch.task is not None:
-            batch.task.cancel()
+    def _leave(self, entry: Entry) -> None:
+        self._count_out(entry)
+        if entry.batch is not None and not entry.batch.live:
+            entry.batch.task.cancel()
 
-    def _remove_queued(self, entry: Entry) -> None:
-        if entry in self._isolated:
-            del self._isolated[entry]
-            self._admission.left(entry)
+    def _count_out(self, entry: Entry) -> None:
+        if entry.batch is not None:
+            entry.batch.live -= 1
         elif self._lanes.remove(entry):
             self._admission.left(entry)
+        elif entry in self._isolated:
+            del self._isolated[entry]
+            self._admission.left(entry)
+            if not self._isolated:
+                self._consumers.unreserve()
+                self.wake()
 
     def _pump(self) -> None:
         self._woken = False
-        self._pump_isolated()
+        time = now()
+        self._pump_isolated(time)
+        if not self._lanes:
+            return
+        for entry in self._admission.shed(self._lanes, time):
+            self.fail(entry, self._admission.refusal(entry, "standing"))
         while self._lanes:
-            time = now()
-            for entry in self._admission.shed(self._lanes, time):
-                self._remove_queued(entry)
-                self.fail(entry, self._admission.refusal(entry, "standing"))
             pause = self._lanes.pause(time)
             if pause > 0:
                 self._wake_after(pause)
                 return
-            place = self._consumers.claim(alone=False) if self._lanes else None
+            place = self._consumers.claim(alone=False)
             if place is None:
                 if not self._running:
-                    self._admission.stalled()
+                    self._admission.stalled(time)
                 return
-            entries, reason = self._lanes.take(newest_first=self._admission.newest_first)
-            self._start(place, entries, reason)
+            entries, reason = self._lanes.take(time, newest_first=self._admission.newest_first)
+            self._start(place, entries, reason, time)
 
-    def _pump_isolated(self) -> None:
+    def _pump_isolated(self, time: float) -> None:
         while self._isolated:
             place = self._consumers.claim(alone=True)
             if place is None:
                 return
             entry, _ = self._isolated.popitem(last=False)
-            self._start(place, [entry], "alone")
+            self._start(place, [entry], "alone", time)
 
     def _wake_after(self, pause: float) -> None:
         if self._delay is not None:
             self._delay.cancel()
         self._delay = asyncio.get_running_loop().call_later(pause, self.wake)
 
-    def _start(self, place: Place, entries: list[Entry], reason: str) -> None:
-        time = now()
+    def _start(self, place: Place, taken: list[Entry], reason: str, time: float) -> None:
+        entries = [entry for entry in taken if self._is_wanted(entry, time)]
+        if not entries:
+            self._consumers.release(place)
+            return
         batch = Batch(entries, sum([entry.rows for entry in entries]), reason, time)
+        batch.leaves_others = bool(self._lanes)
         for entry in entries:
             entry.batch = batch
-            self._admission.left(entry)
         self._running.add(batch)
-        batch.task = asyncio.get_running_loop().create_task(self._run(place, batch))
+        # A callback and not a `finally`: a task that is cancelled before its first step runs none of its code.
+        batch.task = asyncio.get_running_loop().create_task(self._consumers.run(place, batch))
+        batch.task.add_done_callback(partial(self._finish, place, batch))
 
-    async def _run(self, place: Place, batch: Batch) -> None:
-        error: BaseException = ModelFailed(UNANSWERED)
-        try:
-            await self._consumers.run(place, batch)
-        except asyncio.CancelledError:
-            pass  # nobody waits, or the process ends: what is unanswered is told below
-        except Exception as raised:  # noqa: BLE001  # contract 5: whatever it is, it becomes the answer
-            error = raised
-        finally:
-            self._finish(place, batch, error)
+    def _is_wanted(self, entry: Entry, time: float) -> bool:
+        # The timer may be late by a tick, and a cancelled task tells its entry only when it runs next.
+        self._admission.left(entry)
+        if entry.future.done():
+            return False
+        if entry.deadline.at > time:
+            return True
+        self._expiry.discard(entry)
+        self._expire(entry)
+        return False
 
-    def _finish(self, place: Place, batch: Batch, error: BaseException) -> None:
+    def _finish(self, place: Place, batch: Batch, task: asyncio.Task[None]) -> None:
         self._running.discard(batch)
-        answered = sum([entry.rows for entry in batch.entries if entry.batch is batch]) if batch.live > 0 else 0
+        error = None if task.cancelled() else task.exception()
+        rows = 0 if task.cancelled() else sum([entry.rows for entry in batch.entries if entry.batch is batch])
         for entry in batch.waiting():
-            self.fail(entry, error)
+            self.fail(entry, error if isinstance(error, Exception) else ModelFailed(UNANSWERED))
+        batch.entries = []  # else entry and batch hold each other, and the inputs stay for the garbage collector
         time = now()
-        self._admission.drained(answered, time - batch.formed_at, time)
+        self._admission.drained(rows, time - batch.formed_at, time, leaves_others=batch.leaves_others)
         self._consumers.release(place)
         self.wake()

@@ -13,6 +13,8 @@ from typing import Generic, Protocol, TypeVar
 from inference_core.deadline import Deadline, now
 
 TICK_SECONDS = 0.005
+CLOCK_SECONDS = 0.001
+"""uvloop's timers count whole milliseconds: one that came early would arm itself again and again until its tick."""
 
 
 class Expiring(Protocol):
@@ -29,7 +31,7 @@ class Expiry(Generic[T]):
 
     def __init__(self, expire: Callable[[T], None]) -> None:
         self._expire = expire
-        self._ticks: dict[int, set[T]] = {}
+        self._ticks: dict[int, dict[T, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._armed_tick = 0
 
@@ -41,20 +43,22 @@ class Expiry(Generic[T]):
         tick = _tick_of(item)
         items = self._ticks.get(tick)
         if items is None:
-            self._ticks[tick] = {item}
+            self._ticks[tick] = {item: None}
             if self._timer is None or tick < self._armed_tick:
                 self._arm(tick)
         else:
-            items.add(item)
+            items[item] = None
 
-    def discard(self, item: T) -> None:
-        """Stop watching an item; one that is not watched is no mistake."""
+    def discard(self, item: T) -> bool:
+        """Stop watching an item; return whether it was watched."""
         tick = _tick_of(item)
         items = self._ticks.get(tick)
-        if items is not None:
-            items.discard(item)
-            if not items:
-                del self._ticks[tick]
+        if items is None or item not in items:
+            return False
+        del items[item]
+        if not items:
+            del self._ticks[tick]
+        return True
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -67,7 +71,7 @@ class Expiry(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
         self._armed_tick = tick
-        delay = max(0.0, tick * TICK_SECONDS - now())
+        delay = max(0.0, tick * TICK_SECONDS - now()) + CLOCK_SECONDS
         self._timer = asyncio.get_running_loop().call_later(delay, self._turn)
 
     def _turn(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
+from itertools import accumulate, chain
 from typing import Generic, Protocol, TypeVar
 
 BACKGROUND_TURN = 20
@@ -79,55 +80,56 @@ class Lanes(Generic[E]):
         return [entry for entry in self if entry.queued_at < time]
 
     def pause(self, time: float) -> float:
-        """Return for how many seconds the next batch may be held so that it fills; 0 for one that is to leave now."""
-        if not self._max_delay:
+        """Return for how many seconds every batch may be held so that it fills; 0 where one is to leave now."""
+        if not self._max_delay or any(self._is_ready(lane, time) for lanes in self._classes for lane in lanes.values()):
             return 0.0
-        lane = self._next_lane()
-        if sum(entry.rows for entry in lane) >= self.max_rows:
-            return 0.0
-        return max(0.0, next(iter(lane)).queued_at + self._max_delay - time)
+        oldest = [self.oldest(background=background) for background in (False, True)]
+        return min(since + self._max_delay - time for since in oldest if since is not None)
 
-    def take(self, *, newest_first: bool = False) -> tuple[list[E], str]:
-        """Take the next batch and why it left ("full", "idle"); there must be an entry."""
-        background = self._is_background_turn()
-        lanes = self._classes[background]
-        key, lane = next(iter(lanes.items()))
+    def take(self, time: float, *, newest_first: bool = False) -> tuple[list[E], str]:
+        """Take the next batch and why it left ("full", "delay", "idle"); there must be one that need not be held."""
+        background = self._is_background_turn(time)
+        lanes, others = self._classes[background], self._classes[not background]
+        key = next(key for key, lane in lanes.items() if self._is_ready(lane, time))
         entries: list[E] = []
-        rows = self._fill(entries, 0, lanes, lane, newest_first=newest_first)
-        spare = self._classes[1].get(key) if not background else None
-        if spare is not None and rows < self.max_rows:
-            rows = self._fill(entries, rows, self._classes[1], spare, newest_first=newest_first)
+        rows = self._fill(entries, 0, lanes, key, newest_first=newest_first)
+        if key in others and rows < self.max_rows:
+            rows = self._fill(entries, rows, others, key, newest_first=newest_first)
         if key in lanes:
             lanes.move_to_end(key)
-        return entries, "full" if rows >= self.max_rows else "idle"
+        if rows >= self.max_rows:
+            return entries, "full"
+        return entries, "delay" if self._max_delay else "idle"
 
     def _fill(
-        self, entries: list[E], rows: int, lanes: OrderedDict[Hashable, Lane[E]], lane: Lane[E], *, newest_first: bool
+        self, entries: list[E], rows: int, lanes: OrderedDict[Hashable, Lane[E]], key: Hashable, *, newest_first: bool
     ) -> int:
-        key = next(iter(lane)).key
+        lane = lanes[key]
         while lane:
-            entry, _ = lane.popitem(last=newest_first)
+            entry = next(reversed(lane) if newest_first else iter(lane))
             if entries and rows + entry.rows > self.max_rows:
-                lane[entry] = None
-                lane.move_to_end(entry, last=newest_first)
-                break
+                return rows
+            del lane[entry]
             entries.append(entry)
             rows += entry.rows
-        if not lane:
-            del lanes[key]
+        del lanes[key]
         return rows
 
-    def _next_lane(self) -> Lane[E]:
-        lanes = self._classes[0] or self._classes[1]
-        return next(iter(lanes.values()))
+    def _is_ready(self, lane: Lane[E], time: float) -> bool:
+        if not self._max_delay:
+            return True
+        first = next(iter(lane))
+        if first.queued_at + self._max_delay <= time:
+            return True
+        together = chain.from_iterable(lanes.get(first.key, ()) for lanes in self._classes)
+        return any(rows >= self.max_rows for rows in accumulate(entry.rows for entry in together))
 
-    def _is_background_turn(self) -> bool:
-        interactive, background = self._classes
-        if not background:
-            self._since_background = 0
-            return False
-        self._since_background += 1
-        if interactive and self._since_background < BACKGROUND_TURN:
+    def _is_background_turn(self, time: float) -> bool:
+        interactive, background = [
+            any(self._is_ready(lane, time) for lane in lanes.values()) for lanes in self._classes
+        ]
+        self._since_background += background
+        if not background or (interactive and self._since_background < BACKGROUND_TURN):
             return False
         self._since_background = 0
         return True

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
-import uuid
 
 MODEL = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 """Model names and versions: safe as a folder, a URL segment, a metric label and a log field."""
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 """Request ids that a client may choose; others are replaced."""
+
+_FIXED_BITS, _VERSION_4 = 0xF000_C000_0000_0000_0000, 0x4000_8000_0000_0000_0000
+"""Version and variant of a UUID (RFC 9562, section 5.4)."""
+
+_random = random.Random(random.SystemRandom().getrandbits(128))  # noqa: S311  # identifiers, not secrets
+os.register_at_fork(after_in_child=_random.seed)  # gunicorn's arbiter imports this, and its workers must differ
 
 
 def is_model_name(text: str) -> bool:
@@ -19,7 +26,13 @@ def is_model_name(text: str) -> bool:
 
 def request_id_from(offered: str) -> str:
     """Return the request id that a client offered, or a new one (UUID 4, 32 hex digits) where it may not be kept."""
-    return offered if is_request_id(offered) else uuid.uuid4().hex
+    return offered if offered and is_request_id(offered) else _uuid4()
+
+
+def _uuid4() -> str:
+    # As uuid.uuid4().hex, at a tenth of its cost: an id has to be unique, not secret.
+    bits = _random.getrandbits(128) & ~_FIXED_BITS | _VERSION_4
+    return f"{bits:032x}"
 
 
 def is_request_id(text: str) -> bool:

@@ -10,7 +10,7 @@ REFRESH_EVERY = 32
 
 
 class DrainRate:
-    """Rows per second that leave a queue, measured only while somebody waits, when it is the rate of the consumers.
+    """Rows per second that leave a queue, measured only while more wait than a batch takes: the rate of the consumers.
 
     Both sums decay with MEMORY_SECONDS, so that a lost or a new consumer shows within about a second.
     """
@@ -30,8 +30,8 @@ class DrainRate:
         return rows * self._seconds / self._rows if self._rows else 0.0
 
     def drained(self, rows: int, time: float, *, waiting: bool) -> None:
-        """Note that a batch of that many rows ended at a time in seconds, and whether rows are still waiting."""
-        if self._since is not None:
+        """Note that a batch of that many rows ended at a time in seconds, and whether it had left others waiting."""
+        if self._since is not None and waiting:
             elapsed = time - self._since
             kept = math.exp(-elapsed / MEMORY_SECONDS)
             self._rows = self._rows * kept + rows
@@ -49,23 +49,22 @@ class StandingQueue:
     Source: Nichols & Jacobson, "Controlling Queue Delay", ACM Queue 2012 (CoDel), as a detector only.
     """
 
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
+    def __init__(self) -> None:
         self._ends = 0.0
         self._least = math.inf
         self.stands = False
 
-    def observe(self, delay: float, target: float, time: float) -> None:
+    def observe(self, delay: float, target: float, interval: float, time: float) -> None:
         """Note how many seconds the oldest entry has waited, with the delay that is still good."""
         if delay <= target:
             self.clear()
             return
         if not self._ends:
-            self._ends = time + self._interval
+            self._ends = time + interval
         self._least = min(self._least, delay)
         if time >= self._ends:
             self.stands = self._least > target
-            self._ends, self._least = time + self._interval, math.inf
+            self._ends, self._least = time + interval, math.inf
 
     def clear(self) -> None:
         """Note that the queue is empty or its delay good."""

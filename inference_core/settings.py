@@ -90,6 +90,18 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inline_seconds: Annotated[float, Meta(ge=0, le=0.01)] = 0.0002
 
 
+class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What watches over the programs. Times in seconds; `probe_failures` counts unanswered probes in a row."""
+
+    poll_interval: Annotated[float, Meta(ge=0.01, le=60)] = 0.15
+    probe_interval: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    probe_timeout: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    probe_failures: Count = 3
+    start_grace: Seconds = 30.0
+    longest_backoff: Annotated[float, Meta(ge=1, le=DAY)] = 30.0
+    stable_after: Seconds = 60.0
+
+
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Traces and logs. An empty `otlp_endpoint` turns span export off."""
 
@@ -115,6 +127,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Gateway = Gateway()
     predict: Predict = Predict()
     inference: Inference = Inference()
+    controller: Controller = Controller()
     telemetry: Telemetry = Telemetry()
     layout: Layout = Layout()
 
@@ -124,11 +137,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return CHECKOUT / self.layout.run_folder
 
     @property
-    def metrics_folder(self) -> Path:
-        """The absolute folder in which all processes keep their metrics; made anew at each `up`."""
-        return self.run_folder / "metrics"
-
-    @property
     def repository(self) -> Path:
         """The absolute folder of the model repository."""
         return CHECKOUT / self.inference.repository
@@ -136,6 +144,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def worker_socket(self, slot: int) -> Path:
         """Return the Unix socket on which the worker of that slot serves the gateway."""
         return self.run_folder / f"inference-{slot}.sock"
+
+    def death_note(self, slot: int) -> Path:
+        """Return the file in which the worker of that slot notes the input that it runs alone, while it does."""
+        return self.run_folder / f"inference-{slot}.alone"
 
 
 def load(path: Path | None = None) -> Settings:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inference_core.errors import ModelFailed
+from inference_core.errors import InvalidInput, ModelFailed
 from inference_core.tensors import Array, Arrays
 
 Signature = tuple[tuple[str, str, tuple[int, ...]], ...]
@@ -15,6 +15,27 @@ Signature = tuple[tuple[str, str, tuple[int, ...]], ...]
 def signature_of(inputs: Arrays) -> Signature:
     """Return what inputs must have in common to share a batch: names, dtypes and the shapes of one row."""
     return tuple([(name, inputs[name].dtype.str, inputs[name].shape[1:]) for name in sorted(inputs)])
+
+
+def rows_of(inputs: Arrays) -> int:
+    """Return how many rows all inputs have, 1 where there are no inputs.
+
+    Raises InvalidInput unless each has a first dimension and all have the same number of rows, at least one.
+    """
+    counts = {array.shape[:1] for array in inputs.values()} or {(1,)}
+    if len(counts) > 1 or counts & {(), (0,)}:
+        raise InvalidInput("All inputs must have the same number of rows (first dimension), at least one.")
+    return int(counts.pop()[0])
+
+
+def bytes_of(inputs: Arrays) -> int:
+    """Return how many bytes the inputs hold, for object arrays those of their elements too."""
+    size = 0
+    for array in inputs.values():
+        size += array.nbytes
+        if array.dtype.hasobject:
+            size += sum(map(len, array.flat))
+    return size
 
 
 def stack(requests: Sequence[Arrays]) -> Arrays:
@@ -35,7 +56,7 @@ def split(outputs: Arrays, rows: Sequence[int]) -> list[Arrays]:
             raise ModelFailed(f"The model answered {total} rows with an output {name} of shape {list(array.shape)}.")
     if len(rows) == 1:
         return [outputs]
-    if total == len(rows):
+    if total == len(rows) and min(rows) == 1:
         return [{name: array[row : row + 1] for name, array in outputs.items()} for row in range(total)]
     return _shares(outputs, rows)
 

@@ -71,11 +71,6 @@ def datatype_of(array: Array) -> str:
     return name
 
 
-def size_of(array: Array) -> int:
-    """Return how many bytes an array's elements take, those of BYTES included, which numpy knows by their address."""
-    return array.nbytes + sum(map(len, array.flat)) if array.dtype == object else array.nbytes
-
-
 def read_tensors(tensors: Sequence[Tensor], raw: Sequence[bytes]) -> Arrays:
     """Return named arrays from a message's tensors and its raw contents, which may be empty.
 

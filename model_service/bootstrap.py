@@ -24,6 +24,7 @@ from model_service import repository
 from model_service.border import observed
 from model_service.engine import Engine
 from model_service.inline import COLLECTIONS
+from model_service.isolation import Isolation
 from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.registry import LoadedModel, Registry
@@ -32,7 +33,7 @@ from model_service.servicer import OpenInferenceServicer
 from model_service.slot import SlotLock
 from otel import tracing
 from otel.allowance import Allowance
-from otel.metrics import WorkerMetrics, open_registry
+from otel.metrics import FOLDER, WorkerMetrics, open_registry
 from otel.requests import RequestTraces
 
 SERVICE = "inference-worker"
@@ -50,9 +51,10 @@ async def serve(settings: Settings, slot: int) -> None:
     # The gateway decides what is sampled; its workers always follow.
     telemetry = msgspec.structs.replace(settings.telemetry, trust_sampled_flag=True)
     traces = tracing.start(telemetry, SERVICE, VERSION, {"app.worker.slot": slot}, sampler=ALWAYS_ON)
-    metrics = WorkerMetrics(open_registry(settings.metrics_folder, f"inference-{slot}"))
+    metrics = WorkerMetrics(open_registry(settings.run_folder / FOLDER, f"inference-{slot}"))
     registry = Registry()
-    engine = Engine(registry, partial(_admission, settings), settings.inference.inline_seconds, metrics)
+    isolation = Isolation(settings.death_note(slot))
+    engine = Engine(registry, partial(_admission, settings), settings.inference.inline_seconds, metrics, isolation)
     observer = Observer(
         traces.tracer,
         RequestTraces(traces.tracer, telemetry),

@@ -17,6 +17,7 @@ from grpc import StatusCode
 
 from inference_core import errors
 from model_service.call import CURRENT, Call
+from model_service.isolation import FINGERPRINT
 from model_service.observation import Observer
 from otel.logs import SUBJECT
 
@@ -40,7 +41,7 @@ NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 """Tells a client's retry policy that its own repeats would only add to the load."""
 
 REASON = "reason"
-REQUEST_ID, TRACEPARENT, TRACESTATE = "x-request-id", "traceparent", "tracestate"
+REQUEST_ID, TRACEPARENT, TRACESTATE, ALONE = "x-request-id", "traceparent", "tracestate", "alone"
 TRANSIT_SECONDS = 0.1
 
 log = structlog.get_logger()
@@ -93,8 +94,10 @@ class Border:
         observer = self._observer
 
         async def observed(request: bytes, context: Context) -> Any:
-            offered_id, traceparent, tracestate = _carried(context)
+            offered_id, traceparent, tracestate, alone = _carried(context)
             call = observer.begin(method, offered_id, traceparent, tracestate)
+            if alone and FINGERPRINT.fullmatch(alone):
+                call.fingerprint = alone
             CURRENT.set(call)
             SUBJECT.set(call.describe)
             try:
@@ -135,8 +138,8 @@ async def _abort(context: Context, status: StatusCode, error: BaseException, cal
     await context.abort(status, f"Unexpected error in the worker; its log has the details under trace {trace_id}.")
 
 
-def _carried(context: Context) -> tuple[str, str, str]:
-    offered_id = traceparent = tracestate = ""
+def _carried(context: Context) -> tuple[str, str, str, str]:
+    offered_id = traceparent = tracestate = alone = ""
     # The stubs promise metadata for every call; grpc.aio gives None where the client sent none.
     for key, value in cast("Iterable[tuple[str, str]] | None", context.invocation_metadata()) or ():
         # As RFC 9110 joins repeated fields: of two request ids, neither is then believed.
@@ -146,4 +149,6 @@ def _carried(context: Context) -> tuple[str, str, str]:
             offered_id = f"{offered_id},{value}" if offered_id else value
         elif key == TRACESTATE:
             tracestate = f"{tracestate},{value}" if tracestate else value
-    return offered_id, traceparent, tracestate
+        elif key == ALONE:
+            alone = value
+    return offered_id, traceparent, tracestate, alone

@@ -55,12 +55,16 @@ class Computation:
 
 
 class Call:
-    """One RPC. `started_at` is on the clock of Deadline; `requests` counts the requests that its rows belong to."""
+    """One RPC. `started_at` is on the clock of Deadline; `requests` counts the requests that its rows belong to.
+
+    `fingerprint` is that of an input which is to run alone, because it may have killed workers.
+    """
 
     __slots__ = (
         "_offered_id",
         "_request_id",
         "computation",
+        "fingerprint",
         "members",
         "method",
         "model",
@@ -75,6 +79,7 @@ class Call:
         self.method = method
         self.trace = trace
         self.model = self.version = self.members = self._request_id = ""
+        self.fingerprint = ""
         self.requests = 1
         self.computation: Computation | None = None
         self._offered_id = offered_id

@@ -13,6 +13,7 @@ from inference_core.inference import Inference
 from inference_core.tensors import Arrays
 from model_service.call import Call
 from model_service.inline import InlineSwitch
+from model_service.isolation import Isolation
 from model_service.model_queue import Attempt, ModelQueue
 from model_service.registry import LoadedModel, Registry
 from model_service.signature import check_inputs
@@ -33,11 +34,13 @@ class Engine:
         admission: Callable[[], Admission],
         inline_seconds: float,
         metrics: WorkerMetrics,
+        isolation: Isolation,
     ) -> None:
         self._registry = registry
         self._admission = admission
         self._inline_seconds = inline_seconds
         self._metrics = metrics
+        self._isolation = isolation
         self._queues: dict[LoadedModel, ModelQueue] = {}
         self._noted: dict[ModelQueue, ModelComputations] = {}
         self._flushing: asyncio.TimerHandle | None = None
@@ -54,12 +57,25 @@ class Engine:
         queue = self._queues.get(loaded) or self._begin(loaded)
         if self._flushing is None:
             self._flush_soon()
+        if call.fingerprint:
+            async with self._isolation.alone(call.fingerprint):
+                outputs = await self._computed(queue, inputs, deadline, call)
+        else:
+            if not self._isolation.is_open:
+                await self._isolation.wait_open()
+            self._isolation.begin()
+            try:
+                outputs = await self._computed(queue, inputs, deadline, call)
+            finally:
+                self._isolation.end()
+        return Inference(on_disk.name, on_disk.version, outputs)
+
+    async def _computed(self, queue: ModelQueue, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
         try:
-            outputs = await queue.compute(inputs, deadline, call)
+            return await queue.compute(inputs, deadline, call)
         except Overloaded as error:
             self._noted[queue].refused(error.reason)
             raise
-        return Inference(on_disk.name, on_disk.version, outputs)
 
     def rows_waiting(self, model: str, version: str = "") -> int:
         """Return how many rows wait for a model; raises UnknownModel."""

@@ -6,6 +6,7 @@ the log all the same, so that its trace can be followed by its id. Source of the
 
 from __future__ import annotations
 
+import os
 import random
 import re
 
@@ -26,11 +27,11 @@ from otel.allowance import Allowance
 
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 SAMPLED = 1
-LONGEST_TRACESTATE = 512
-"""Bytes that W3C Trace Context asks to support; much more would outgrow the metadata of a gRPC call."""
+TRACESTATE = re.compile(r"[\x20-\x7e]{0,512}")
+"""As long as W3C Trace Context asks to support, and only what gRPC carries: it refuses a whole call for other bytes."""
 
-_bits = random.SystemRandom().getrandbits(64)
-_random = random.Random(_bits)  # noqa: S311  # identifiers, not secrets
+_random = random.Random(random.SystemRandom().getrandbits(64))  # noqa: S311  # identifiers, not secrets
+os.register_at_fork(after_in_child=_random.seed)  # gunicorn's arbiter imports this, and its workers must differ
 
 
 class RequestTrace:
@@ -74,7 +75,7 @@ class RequestTraces:
         if match is None or (match[4] and traceparent.startswith("00")):
             return self._new(name, f"{_random.getrandbits(128) or 1:032x}", None, "")
         trace_id, parent_id, flags = match[1], match[2], int(match[3], 16)
-        state = tracestate if len(tracestate) <= LONGEST_TRACESTATE else ""
+        state = tracestate if TRACESTATE.fullmatch(tracestate) else ""
         if not self._trusts:
             return self._new(name, trace_id, parent_id, state)
         if flags & SAMPLED and self._is_on:

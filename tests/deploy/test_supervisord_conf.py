@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from supervisor.loggers import LevelsByName
 from supervisor.options import ClientOptions, ServerOptions
 
+from deploy.controller.__main__ import LOG_BACKUPS
 from deploy.environment import CONFIGURATION, environment
 from gateway import gunicorn_conf
 from inference_core.settings import CHECKOUT, Inference, Settings
@@ -46,10 +48,10 @@ def groups(options: Any) -> dict[str, Any]:
 
 
 def test_the_programs_are_the_expected_ones(groups: dict[str, Any]) -> None:
-    """Gateway and inference start by themselves, Jaeger only when asked."""
-    assert set(groups) == {"gateway", "inference", "jaeger"}
+    """Controller, gateway and inference start by themselves, Jaeger only when asked."""
+    assert set(groups) == {"controller", "gateway", "inference", "jaeger"}
     started = {name: {process.autostart for process in group.process_configs} for name, group in groups.items()}
-    assert started == {"gateway": {True}, "inference": {True}, "jaeger": {False}}
+    assert started == {"controller": {True}, "gateway": {True}, "inference": {True}, "jaeger": {False}}
 
 
 def test_numbers_come_from_the_settings(groups: dict[str, Any], settings: Settings) -> None:
@@ -109,3 +111,17 @@ def test_the_arbiters_settings_touch_neither_grpc_nor_spans() -> None:
     assert "import grpc" not in source
     assert "opentelemetry" not in source
     assert gunicorn_conf.preload_app is False
+
+
+def test_the_log_has_what_the_controller_reads(options: Any, settings: Settings) -> None:
+    """Supervisord writes starts and ends to the file that the controller follows, with the backups it looks for."""
+    assert options.loglevel <= LevelsByName.INFO
+    assert options.logfile == str(settings.run_folder / "logs" / "supervisord.log")
+    assert options.logfile_backups == LOG_BACKUPS
+
+
+def test_supervisord_never_gives_the_controller_up(groups: dict[str, Any]) -> None:
+    """Nobody else would start it again, so its retries outlast any trouble."""
+    (controller,) = groups["controller"].process_configs
+    assert controller.startretries >= 1000
+    assert controller.priority < groups["inference"].process_configs[0].priority

@@ -8,10 +8,35 @@ import traceback
 
 import pytest
 
-from tests.e2e import catalogue_bodies, catalogue_exposure, catalogue_headers, catalogue_http, catalogue_patience
-from tests.e2e.catalogue_bench import ROWS, Bench, Outcome, Row, bench
+from tests.e2e import (
+    catalogue_bodies,
+    catalogue_calls,
+    catalogue_deaths,
+    catalogue_exposure,
+    catalogue_frames,
+    catalogue_goodput,
+    catalogue_grpc,
+    catalogue_headers,
+    catalogue_http,
+    catalogue_patience,
+    catalogue_processes,
+)
+from tests.e2e.catalogue_bench import ROWS, Bench, Row, bench
+from tests.e2e.outcome import Outcome
 
-FILES = (catalogue_bodies, catalogue_http, catalogue_patience, catalogue_headers, catalogue_exposure)
+FILES = (
+    catalogue_bodies,
+    catalogue_http,
+    catalogue_patience,
+    catalogue_grpc,
+    catalogue_calls,
+    catalogue_frames,
+    catalogue_headers,
+    catalogue_exposure,
+    catalogue_processes,
+    catalogue_deaths,
+    catalogue_goodput,
+)
 """Each of them registers its rows when it is imported."""
 
 CATALOGUE = dict(sorted(ROWS.items()))

@@ -19,13 +19,17 @@ import psutil
 from inference_core.settings import CHECKOUT
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from tests.e2e.outcome import Outcome
+from tests.e2e.patient_model import add_patient
 from tests.e2e.system import System
+from tests.e2e.victim import Victim
 from tests.otel.collector import Collector
 
 MEBIBYTE = 1024 * 1024
 DEADLINE_SECONDS = 2
 SHORT = dict.fromkeys(("header_deadline", "body_deadline", "write_deadline", "keep_alive"), DEADLINE_SECONDS)
 SAMPLING_SECONDS = 0.005
+PATIENT_LOG = "computed"
 NOT_A_NUMBER = """
 import numpy as np
 
@@ -48,31 +52,23 @@ outputs = [
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a row: what happened, a figure with its unit if there is one, and what was wrong."""
-
-    happened: str
-    figure: str = ""
-    wrong: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Tell whether nothing was wrong."""
-        return not self.wrong
-
-
-@dataclass(frozen=True)
 class Bench:
     """A running system; `measuring` asks rows for figures of speed, which cost time and prove nothing in a suite."""
 
     system: System
     collector: Collector
     measuring: bool
+    victim: Victim
 
     @property
     def address(self) -> tuple[str, int]:
         """Where the gateway listens."""
         return "127.0.0.1", self.system.http_port
+
+    def computed(self) -> list[int]:
+        """Return the numbers of the rows that the patient model has begun to compute."""
+        file = self.system.run_folder.parent / PATIENT_LOG
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
 
     def client(self) -> httpx.Client:
         """Return a client that keeps its connections."""
@@ -113,12 +109,12 @@ def bench(*, measuring: bool) -> Iterator[Bench]:
         system = System(
             folder,
             gateway=SHORT,
-            inference={"mock_latency": 0, "repository": str(_repository(folder))},
+            inference={"mock_latency": 0, "repository": str(_repository(folder)), "default_deadline": DEADLINE_SECONDS},
             telemetry={"otlp_endpoint": collector.endpoint},
         )
         stack.callback(system.stop)
         system.start()
-        yield Bench(system, collector, measuring)
+        yield Bench(system, collector, measuring, Victim(stack))
 
 
 def _repository(folder: Path) -> Path:
@@ -128,6 +124,7 @@ def _repository(folder: Path) -> Path:
     version.mkdir(parents=True)
     (version / "model.py").write_text(NOT_A_NUMBER)
     (version.parent / "model.toml").write_text(NOT_A_NUMBER_DESCRIPTION)
+    add_patient(repository, folder / PATIENT_LOG)
     return repository
 
 
@@ -177,22 +174,26 @@ Run = Callable[[Bench], Outcome]
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the catalogue: its id, what is done, and the function that does it."""
+    """One row of the catalogue: its id, what is done, the function that does it, and whether it harms processes.
+
+    A destructive row takes the bench's victim or a system of its own, and far longer than a test should.
+    """
 
     identity: str
     done: str
     run: Run
+    destructive: bool
 
 
 ROWS: dict[str, Row] = {}
 """Every row by its id; importing tests.e2e.catalogue fills it."""
 
 
-def row(identity: str, done: str) -> Callable[[Run], Run]:
+def row(identity: str, done: str, *, destructive: bool = False) -> Callable[[Run], Run]:
     """Register a function as a row."""
 
     def register(run: Run) -> Run:
-        ROWS[identity] = Row(identity, done, run)
+        ROWS[identity] = Row(identity, done, run, destructive)
         return run
 
     return register

@@ -10,8 +10,9 @@ from functools import partial
 import httpx
 
 from inference_pb import open_inference_pb2 as wire
-from tests.e2e.catalogue_bench import MEBIBYTE, Bench, Growth, Outcome, counted, row, unless
+from tests.e2e.catalogue_bench import MEBIBYTE, Bench, Growth, counted, row, unless
 from tests.e2e.hostile_bodies import PROMPT, Hostile, hand_written, mistakes_in
+from tests.e2e.outcome import Outcome
 from tests.gateway.http_vectors import statuses_in
 
 LISTED = {

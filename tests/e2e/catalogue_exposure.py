@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 
 from inference_core.settings import CHECKOUT
-from tests.e2e.catalogue_bench import Bench, Outcome, counted, row, unless
+from tests.e2e.catalogue_bench import Bench, counted, row, unless
+from tests.e2e.outcome import Outcome
 from tests.gateway.http_vectors import exchange, statuses_in
 from tests.tools import tool
 

@@ -17,7 +17,8 @@ import psutil
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from inference_core.settings import CHECKOUT
-from tests.e2e.catalogue_bench import Bench, Outcome, counted, row, unless
+from tests.e2e.catalogue_bench import Bench, counted, row, unless
+from tests.e2e.outcome import Outcome
 from tests.gateway.http_vectors import HOST, exchange, statuses_in
 from tests.otel.collector import Collector
 from tests.waiting import wait_for

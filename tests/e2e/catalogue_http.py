@@ -7,7 +7,8 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from tests.e2e.catalogue_bench import DEADLINE_SECONDS, Bench, Outcome, counted, row, unless
+from tests.e2e.catalogue_bench import DEADLINE_SECONDS, Bench, counted, row, unless
+from tests.e2e.outcome import Outcome
 from tests.gateway.http_vectors import CLOSED, HOST, POST, VECTORS, Vector, exchange, statuses_in, verdict
 
 VECTOR_ROWS = {

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
-from tests.e2e.catalogue_bench import MEBIBYTE, Bench, Growth, Outcome, row, unless
+from tests.e2e.catalogue_bench import MEBIBYTE, Bench, Growth, row, unless
 from tests.e2e.catalogue_http import attacked
+from tests.e2e.outcome import Outcome
 from tests.gateway.http_vectors import HOST, statuses_in
 from tests.waiting import wait_for
 

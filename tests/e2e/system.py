@@ -78,7 +78,7 @@ class System:
             "telemetry": {"otlp_endpoint": endpoint},
             "layout": {"run_folder": str(self.run_folder)},
         }
-        return {section: {**values, **extra.get(section, {})} for section, values in base.items()}
+        return {section: {**base.get(section, {}), **extra.get(section, {})} for section in {**base, **extra}}
 
     def start(self) -> str:
         """Start everything and return what `up` printed."""

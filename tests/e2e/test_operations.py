@@ -34,9 +34,9 @@ def test_changed_settings_are_not_ignored(system: System) -> None:
 
 
 def test_status_shows_every_program(system: System) -> None:
-    """`status` lists both groups and Jaeger, wherever the run folder is."""
+    """`status` lists both groups, the controller and Jaeger, wherever the run folder is."""
     shown = system.deploy("status").stdout
-    for program in ("gateway:gateway-1", "inference:inference-1", "jaeger"):
+    for program in ("gateway:gateway-1", "inference:inference-1", "controller", "jaeger"):
         assert program in shown
 
 
@@ -106,7 +106,7 @@ def test_no_other_user_can_reach_a_socket_or_a_log(system: System) -> None:
 def test_every_log_line_is_json_and_short(system: System) -> None:
     """Whatever was logged so far parses and fits into 4096 bytes."""
     assert len(system.log_lines("gateway")) + len(system.log_lines("inference")) > 10
-    for file in (system.run_folder / "logs").glob("[gi]*.log"):
+    for file in (system.run_folder / "logs").glob("[cgi]*.log"):
         assert max(len(line) for line in file.read_bytes().splitlines()) <= 4096
 
 

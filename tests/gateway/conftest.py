@@ -31,7 +31,7 @@ def settings() -> Iterator[Settings]:
 @pytest.fixture
 async def worker(settings: Settings) -> AsyncIterator[FakeWorker]:
     """Serve slot 0."""
-    fake = FakeWorker()  # type: ignore[abstract]  # the calls that it lacks answer UNIMPLEMENTED, as gRPC does
+    fake = FakeWorker()
     async with serving(fake, Path(settings.worker_socket(0))):
         yield fake
 

@@ -1,9 +1,11 @@
-"""A real gRPC server on a Unix socket whose answers a test decides."""
+"""Real gRPC servers on Unix sockets whose answers a test decides, behind a line that a test can cut."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +14,8 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
-from gateway.workers import SERVICE
+from gateway.slots import SERVICE
+from inference_core.members import PARAMETER, Member, from_text
 from inference_core.tensors import Arrays, read_tensors, write_outputs
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import (
@@ -22,56 +25,240 @@ from inference_pb.open_inference_pb2_grpc import (
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Answer = Callable[[str, Arrays], Arrays]
+Models = dict[str, int | None]
+
+MODELS: Models = {"sentiment": 64, "v1-mock": 64, "other": 1, "embedder": 64, "tiny": 64}
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def classify(model: str, inputs: Arrays) -> Arrays:
-    """Return class 7 with confidence 0.5 and the model's name as label."""
-    label = np.array([model.encode()], object)
-    return {"class_id": np.array([7], "<i4"), "confidence": np.array([0.5], "<f4"), "label": label}
+    """Return class 7 with confidence 0.5 and the model's name as label, for each row."""
+    rows = next(iter(inputs.values())).shape[0]
+    label = np.array([model.encode()] * rows, object)
+    return {"class_id": np.full(rows, 7, "<i4"), "confidence": np.full(rows, 0.5, "<f4"), "label": label}
 
 
+def echo(_: str, inputs: Arrays) -> Arrays:
+    """Return each row's first number as its class, so that a row in the wrong answer is seen."""
+    first = inputs["features"][:, 0]
+    return {"class_id": first.astype("<i4"), "confidence": np.full(len(first), 0.5, "<f4")}
+
+
+@dataclass
+class Asked:
+    """One ModelInfer call as it arrived; `ended` tells how: "answered", "failed" or "cancelled"."""
+
+    metadata: dict[str, str | bytes]
+    members: list[Member]
+    inputs: Arrays
+    remaining: float | None
+    ended: str = ""
+
+    @property
+    def alone(self) -> str:
+        """The fingerprint of a request that must run alone, empty for others."""
+        return str(self.metadata.get("alone", ""))
+
+    @property
+    def values(self) -> list[int]:
+        """The first number of each row."""
+        return [int(value) for value in self.inputs["features"][:, 0]]
+
+
+async def _at_once(_: Asked) -> None:
+    """Hold nothing up."""
+
+
+@dataclass
 class FakeWorker(GRPCInferenceServiceServicer):
-    """Answers with a function's outputs, or with a status; keeps what it was asked."""
+    """Answers with a function's outputs, or with a status; keeps what it was asked.
 
-    def __init__(self, answer: Answer = classify) -> None:
-        self.answer = answer
-        self.status: grpc.StatusCode | None = None
-        self.metadata: dict[str, str | bytes] = {}
-        self.remaining: float | None = None
-        self.inputs: Arrays = {}
+    `before` is awaited in each call; `failing` gives the status for a call, None for an answer. `models` has for each
+    model its largest batch, None where the worker knows nothing of ModelConfig.
+    """
+
+    answer: Answer = classify
+    models: Models = field(default_factory=lambda: dict(MODELS))
+    before: Callable[[Asked], Awaitable[None]] = _at_once
+    status: grpc.StatusCode | None = None
+    reason: str = ""
+    failing: Callable[[Asked], grpc.StatusCode | None] = lambda _: None
+    calls: list[Asked] = field(default_factory=list)
+    busy: int = 0
+    busiest: int = 0
+
+    @property
+    def last(self) -> Asked:
+        """The newest call."""
+        return self.calls[-1]
+
+    @property
+    def metadata(self) -> dict[str, str | bytes]:
+        """The newest call's metadata."""
+        return self.last.metadata
+
+    @property
+    def inputs(self) -> Arrays:
+        """The newest call's inputs."""
+        return self.last.inputs
 
     async def ModelInfer(self, request: wire.ModelInferRequest, context: Context) -> wire.ModelInferResponse:
         """Answer as the test decided."""
-        self.metadata = dict(context.invocation_metadata() or ())
-        self.remaining = context.time_remaining()
-        self.inputs = read_tensors(request.inputs, request.raw_input_contents)
-        if self.status is not None:
-            await context.abort(self.status, "The worker's own sentence.")
-        response = wire.ModelInferResponse(model_name=request.model_name, model_version="3")
-        write_outputs(response, self.answer(request.model_name, self.inputs), raw=True)
+        asked = Asked(
+            dict(context.invocation_metadata() or ()),
+            from_text(request.parameters[PARAMETER].string_param) if PARAMETER in request.parameters else [],
+            read_tensors(request.inputs, request.raw_input_contents),
+            context.time_remaining(),
+        )
+        self.calls.append(asked)
+        self.busy += 1
+        self.busiest = max(self.busiest, self.busy)
+        asked.ended = "failed"
+        try:
+            await self.before(asked)
+            await self._refuse(asked, context)
+            response = wire.ModelInferResponse(model_name=request.model_name, model_version="3")
+            write_outputs(response, self.answer(request.model_name, asked.inputs), raw=True)
+            asked.ended = "answered"
+        except asyncio.CancelledError:
+            asked.ended = "cancelled"
+            raise
+        finally:
+            self.busy -= 1
         return response
+
+    async def ServerLive(self, request: wire.ServerLiveRequest, context: Context) -> wire.ServerLiveResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def ServerReady(self, request: wire.ServerReadyRequest, context: Context) -> wire.ServerReadyResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def ModelReady(self, request: wire.ModelReadyRequest, context: Context) -> wire.ModelReadyResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def ServerMetadata(
+        self, request: wire.ServerMetadataRequest, context: Context
+    ) -> wire.ServerMetadataResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def ModelMetadata(self, request: wire.ModelMetadataRequest, context: Context) -> wire.ModelMetadataResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def _refuse(self, asked: Asked, context: Context) -> None:
+        status = self.status or self.failing(asked)
+        if status is not None:
+            trailing = (("reason", self.reason),) if self.reason else ()
+            await context.abort(status, "The worker's own sentence.", trailing)
+
+    async def ModelConfig(self, request: wire.ModelConfigRequest, context: Context) -> wire.ModelConfigResponse:
+        """Tell the largest batch of a model."""
+        most = self.models.get(request.name)
+        if most is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "No such method.")
+        return wire.ModelConfigResponse(config=wire.ModelConfig(name=request.name, max_batch_size=most))
 
     async def RepositoryIndex(
         self, request: wire.RepositoryIndexRequest, context: Context
     ) -> wire.RepositoryIndexResponse:
-        """List one model that is ready and one that is not."""
+        """List the models that are ready, and one that is not."""
         response = wire.RepositoryIndexResponse()
-        response.models.add(name="sentiment", version="1", state="READY")
+        for name in self.models:
+            response.models.add(name=name, version="1", state="READY")
         response.models.add(name="late", version="1", state="LOADING", reason="reading weights")
         return response
 
 
+class Line:
+    """A Unix socket that passes bytes on to another one until it is cut, as the death of a worker cuts it."""
+
+    def __init__(self, front: Path, back: Path) -> None:
+        self.front = front
+        self._back = back
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Take connections, also again after a cut."""
+        self.front.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._passing, self.front)
+
+    def cut(self, *, for_good: bool = True) -> None:
+        """End all connections at once; take no new ones if `for_good`."""
+        if for_good and self._server is not None:
+            self._server.close()
+            self.front.unlink(missing_ok=True)
+        for task in self._tasks:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Cut, and wait until everything has ended."""
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _passing(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            far_reader, far_writer = await asyncio.open_unix_connection(self._back)
+            try:
+                await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+            finally:
+                far_writer.transport.abort()
+        except (asyncio.CancelledError, OSError):
+            pass  # cut, which is what a line is for
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    raise ConnectionResetError("the other end has closed")
+
+
+class Running:
+    """A fake worker that serves, with its health and the line to it."""
+
+    def __init__(self, worker: FakeWorker, socket: Path) -> None:
+        self.worker = worker
+        self._back = socket.with_suffix(".back")
+        self.line = Line(socket, self._back)
+        self._health = health_aio.HealthServicer()
+        self._server = grpc.aio.server()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        add_GRPCInferenceServiceServicer_to_server(worker, self._server)
+        self._server.add_insecure_port(f"unix:{self._back}")
+
+    async def start(self, *, healthy: bool = True) -> None:
+        """Serve."""
+        await self.tell(healthy=healthy)
+        await self._server.start()
+        await self.line.open()
+
+    async def tell(self, *, healthy: bool) -> None:
+        """Set the health."""
+        await self._health.set(SERVICE, SERVING if healthy else NOT_SERVING)
+
+    async def stop(self) -> None:
+        """End."""
+        await self.line.close()
+        await self._server.stop(None)
+
+
 @asynccontextmanager
-async def serving(worker: FakeWorker, socket: Path) -> AsyncIterator[FakeWorker]:
-    """Serve a fake worker on a Unix socket, with health SERVING."""
-    server = grpc.aio.server()
-    health = health_aio.HealthServicer()
-    await health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    add_GRPCInferenceServiceServicer_to_server(worker, server)
-    server.add_insecure_port(f"unix:{socket}")
-    await server.start()
+async def serving(worker: FakeWorker, socket: Path, *, healthy: bool = True) -> AsyncIterator[Running]:
+    """Serve a fake worker on a Unix socket."""
+    running = Running(worker, socket)
+    await running.start(healthy=healthy)
     try:
-        yield worker
+        yield running
     finally:
-        await server.stop(None)
+        await running.stop()

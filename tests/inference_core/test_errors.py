@@ -37,7 +37,17 @@ def test_every_error_describes_itself() -> None:
     assert [kind.__name__ for kind in classes() if not kind.__doc__] == []
 
 
-@pytest.mark.parametrize("kind", classes(Unavailable))
+def test_overloaded_says_when_to_come_back() -> None:
+    """Its Retry-After is the expected wait in whole seconds, rounded up, from 1 to 30."""
+    assert [errors.Overloaded("Later.", "full", wait).retry_after_seconds for wait in (0.0, 1.0, 1.2, 1e9)] == [
+        1,
+        1,
+        2,
+        30,
+    ]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in classes(Unavailable) if kind is not errors.Overloaded])
 def test_unavailable_says_when_to_come_back(kind: type[Unavailable]) -> None:
     """Retry-After is a whole number of seconds, 1 unless the raiser knows better."""
     assert kind("Later.").retry_after_seconds == 1

@@ -18,7 +18,6 @@ from inference_core.tensors import (
     datatype_of,
     from_raw,
     read_tensors,
-    size_of,
     to_raw,
     write_inputs,
     write_outputs,
@@ -119,10 +118,3 @@ def _has_signalling_nan(array: Array) -> bool:
     if array.dtype != np.dtype("<f4"):
         return False
     return bool((np.isnan(array) & (array.view("<u4") & 0x400000 == 0)).any())
-
-
-def test_the_size_of_bytes_is_that_of_their_elements() -> None:
-    """A tensor of BYTES counts with what its elements hold, one of numbers with its buffer."""
-    texts = np.array([[b"x" * 1000, b""], [b"y" * 24, b"z"]], object)
-    assert size_of(texts) == 4 * texts.itemsize + 1025
-    assert size_of(np.zeros((3, 2), np.float32)) == 24

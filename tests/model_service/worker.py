@@ -31,6 +31,7 @@ from inference_pb import inference_pb2_grpc, open_inference_pb2, open_inference_
 from model_service.border import observed
 from model_service.call import Call
 from model_service.engine import Engine
+from model_service.isolation import Isolation
 from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.registry import LoadedModel, Registry
@@ -165,6 +166,7 @@ class Options:
     inline_seconds: float = 0.0
     limits: Limits = LIMITS
     lines: float = 100_000
+    death_note: Path = Path(tempfile.gettempdir(), "inference-hub-tests-note")
 
 
 DEFAULTS = Options()
@@ -250,7 +252,8 @@ async def running_worker(*given: LoadedModel, **options: Any) -> AsyncIterator[W
 def engine_of(registry: Registry, options: Options = DEFAULTS) -> Engine:
     """Return an engine over loaded models."""
     metrics = WorkerMetrics(CollectorRegistry())
-    return Engine(registry, lambda: Admission(options.limits), options.inline_seconds, metrics)
+    isolation = Isolation(options.death_note)
+    return Engine(registry, lambda: Admission(options.limits), options.inline_seconds, metrics, isolation)
 
 
 def call_to(tracer: Tracer | None = None, request_id: str = "r") -> Call:

@@ -63,7 +63,7 @@ class Traced:
 @pytest.fixture
 def traced() -> Iterator[Traced]:
     """Trace towards an endpoint where nobody listens."""
-    running = Traced(Telemetry(otlp_endpoint=NOBODY, export_timeout=0.1))
+    running = Traced(Telemetry(otlp_endpoint=NOBODY, sample_ratio=1.0, export_timeout=0.1))
     yield running
     running.tracing.stop()
 
@@ -84,7 +84,9 @@ def context_of(traceparent: str, **headers: str) -> trace.SpanContext:
 
 def test_spans_arrive_with_what_finds_them(collector: Collector) -> None:
     """A span reaches an OTLP endpoint by the time of the stop, with service, namespace, version, pid and slot."""
-    running = tracing.start(Telemetry(otlp_endpoint=collector.endpoint), "worker", "1.2", {"app.slot": 3})
+    running = tracing.start(
+        Telemetry(otlp_endpoint=collector.endpoint, sample_ratio=1.0), "worker", "1.2", {"app.slot": 3}
+    )
     running.tracer.start_span("work").end()
     running.stop()
     ((resource_spans,),) = (request.resource_spans for request in collector.requests)
@@ -100,7 +102,7 @@ def test_spans_arrive_with_what_finds_them(collector: Collector) -> None:
 def test_without_an_endpoint_ids_exist_and_nothing_leaves() -> None:
     """An empty endpoint gives spans with ids for the logs, not sampled, no thread and nothing to stop."""
     others = threading.enumerate()
-    running = Traced(Telemetry(otlp_endpoint=""))
+    running = Traced(Telemetry(otlp_endpoint="", sample_ratio=1.0))
     assert [thread.name for thread in threading.enumerate() if thread not in others] == []
     span = running.tracing.tracer.start_span("work")
     assert span.get_span_context().is_valid
@@ -114,7 +116,7 @@ def test_without_an_endpoint_ids_exist_and_nothing_leaves() -> None:
 
 def test_without_an_endpoint_a_trace_still_passes_through() -> None:
     """An empty endpoint keeps a caller's trace id for the logs and for the next process."""
-    running = tracing.start(Telemetry(otlp_endpoint=""), "test", "0")
+    running = tracing.start(Telemetry(otlp_endpoint="", sample_ratio=1.0), "test", "0")
     span = running.tracer.start_span("work", tracing.context_from({"traceparent": PARENT}))
     assert tracing.trace_id_of(span) == TRACE_ID
     ((name, value),) = tracing.metadata_of(span)
@@ -124,7 +126,9 @@ def test_without_an_endpoint_a_trace_still_passes_through() -> None:
 def test_ending_spans_waits_for_no_export(collector: Collector) -> None:
     """While an export hangs, more spans than the queue holds can still end."""
     collector.open.clear()
-    running = tracing.start(Telemetry(otlp_endpoint=collector.endpoint, export_timeout=60.0), "test", "0")
+    running = tracing.start(
+        Telemetry(otlp_endpoint=collector.endpoint, sample_ratio=1.0, export_timeout=60.0), "test", "0"
+    )
     running.tracer.start_span("first").end()
     wait_for(lambda: collector.requests, "the first export")
     for _ in range(2 * tracing.QUEUE_SPANS):
@@ -140,7 +144,9 @@ def test_stopping_leaves_an_export_that_hangs(collector: Collector, monkeypatch:
     monkeypatch.setattr(tracing, "STOP_SECONDS", 0.1)
     collector.open.clear()
     others = threading.enumerate()
-    running = tracing.start(Telemetry(otlp_endpoint=collector.endpoint, export_timeout=60.0), "test", "0")
+    running = tracing.start(
+        Telemetry(otlp_endpoint=collector.endpoint, sample_ratio=1.0, export_timeout=60.0), "test", "0"
+    )
     running.tracer.start_span("work").end()
     running.stop()
     ours = [thread.name for thread in threading.enumerate() if thread not in others]
@@ -149,7 +155,7 @@ def test_stopping_leaves_an_export_that_hangs(collector: Collector, monkeypatch:
 
 def test_stopping_without_a_collector_keeps_its_bound() -> None:
     """Stopping ends by itself where nobody listens: the exporter gives up after its timeout."""
-    running = tracing.start(Telemetry(otlp_endpoint=NOBODY, export_timeout=0.1), "test", "0")
+    running = tracing.start(Telemetry(otlp_endpoint=NOBODY, sample_ratio=1.0, export_timeout=0.1), "test", "0")
     running.tracer.start_span("work").end()
     started = time.monotonic()
     running.stop()

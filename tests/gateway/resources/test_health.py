@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from falcon.testing import ASGIConductor
 
 from tests.gateway.fake_worker import FakeWorker
+from tests.waiting import eventually_answers
 
 
 async def test_health_needs_no_worker(client: ASGIConductor) -> None:
@@ -25,7 +28,17 @@ async def test_ready_names_what_is_missing(client: ASGIConductor) -> None:
 
 
 async def test_ready_reports_each_model(client: ASGIConductor, worker: FakeWorker) -> None:
-    """What a worker says of its models is what /ready says."""
-    answer = await client.simulate_get("/ready")
-    assert answer.json["models"] == {"v1-mock": [], "sentiment": [0], "late": []}
-    assert "worker 0: late is LOADING: reading weights" in answer.json["reasons"]
+    """What a worker says of its models is what /ready says, soon after it has come."""
+    worker.models = {"sentiment": 1}
+
+    async def answer() -> Any:
+        report = (await client.simulate_get("/ready")).json
+        return report if report["models"]["sentiment"] else None
+
+    report = await eventually_answers(answer, "a report of the worker")
+    assert report["models"] == {"v1-mock": [], "sentiment": [0], "late": []}
+    assert report["reasons"] == [
+        "worker 0: late is LOADING: reading weights",
+        "no worker is ready for late",
+        "no worker is ready for v1-mock",
+    ]

@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 from falcon.asgi import App
 from falcon.testing import TestClient
+from prometheus_client import CollectorRegistry
 
 from gateway.resources.metrics import MetricsResource
+from gateway.tally import Tally
+from otel.metrics import GatewayMetrics
 from tests.otel.counting import count
 
 
 def ask(folder: Path) -> tuple[str, str]:
     """Return the page's content type and text."""
     app = App()
-    app.add_route("/metrics", MetricsResource(folder))
+    app.add_route("/metrics", MetricsResource(folder, Tally(GatewayMetrics(CollectorRegistry()))))
     answer = TestClient(app).simulate_get("/metrics")
     assert answer.status_code == 200
     return answer.headers["content-type"], answer.text

@@ -12,10 +12,11 @@ import pytest
 from falcon.testing import ASGIConductor
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from gateway.resources.predict import PredictResource
+from gateway.predictions import Predictions
 from inference_core.errors import InvalidInput
-from inference_core.settings import Gateway, Predict
+from inference_core.settings import Predict
 from inference_core.tensors import Arrays
 from tests.gateway.fake_worker import FakeWorker
 
@@ -99,9 +100,9 @@ def test_no_body_is_unexpected(data: bytes) -> None:
     class Nobody:
         """Stands where the dispatcher would: parsing needs none."""
 
-    resource = PredictResource(Nobody(), Gateway(), Predict())  # type: ignore[arg-type]  # never called
+    predictions = Predictions(Nobody(), Predict())  # type: ignore[arg-type]  # never called
     with contextlib.suppress(InvalidInput):
-        model, inputs = resource._asked(resource._parsed(data))
+        model, inputs = predictions.asked(predictions.parsed(data))
         assert (bool(model), len(inputs)) == (True, 1)
 
 
@@ -134,10 +135,11 @@ async def test_a_timeout_that_is_no_time_is_refused(client: ASGIConductor, secon
 async def test_the_deadline_crosses_the_hop(client: ASGIConductor, worker: FakeWorker) -> None:
     """The worker learns how much time is left, never more than the setting allows."""
     await post(client, {"prompt": "x"}, **{"X-Request-Timeout": "0.7"})
-    assert worker.remaining is not None
-    assert 0 < worker.remaining < 0.8
+    assert worker.last.remaining is not None
+    assert 0 < worker.last.remaining < 0.8
     await post(client, {"prompt": "x"}, **{"X-Request-Timeout": "inf"})
-    assert 0.8 < worker.remaining < 2.1
+    assert worker.last.remaining is not None
+    assert 0.8 < worker.last.remaining < 2.1
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ async def test_the_deadline_crosses_the_hop(client: ASGIConductor, worker: FakeW
     [
         (grpc.StatusCode.INVALID_ARGUMENT, 400),
         (grpc.StatusCode.NOT_FOUND, 404),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, 503),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
         (grpc.StatusCode.UNAVAILABLE, 503),
         (grpc.StatusCode.DEADLINE_EXCEEDED, 504),
         (grpc.StatusCode.INTERNAL, 502),
@@ -162,6 +164,15 @@ async def test_each_worker_status_has_an_http_status(
     answer = await post(client, {"prompt": "x"})
     assert answer.status_code == expected
     assert ("retry-after" in answer.headers) == (expected == 503)
+
+
+async def test_a_busy_worker_is_a_503_with_its_reason(client: ASGIConductor, worker: FakeWorker) -> None:
+    """A worker that takes no more and says why is no fault of the request: try again, which is counted, not logged."""
+    worker.status, worker.reason = grpc.StatusCode.RESOURCE_EXHAUSTED, "busy"
+    with capture_logs() as lines:
+        answer = await post(client, {"prompt": "x"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert [line for line in lines if line["event"] == "request"] == []
 
 
 async def test_without_a_worker_the_answer_is_503(client: ASGIConductor) -> None:
@@ -191,7 +202,7 @@ async def test_an_answer_without_rows_is_a_failed_model(client: ASGIConductor, w
     worker.answer = empty
     answer = await post(client, {"prompt": "x"})
     assert answer.status_code == 502
-    assert "no row" in answer.json["error"]
+    assert "row" in answer.json["error"]
 
 
 async def test_a_confidence_that_is_no_number_is_a_failed_model(client: ASGIConductor, worker: FakeWorker) -> None:

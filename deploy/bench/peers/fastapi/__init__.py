@@ -1,0 +1,1 @@
+"""FastAPI with the shared work; run by that peer's own environment."""

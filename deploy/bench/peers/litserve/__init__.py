@@ -1,0 +1,1 @@
+"""LitServe with the shared work; run by that peer's own environment."""

@@ -1,0 +1,1 @@
+"""MLServer with the shared work; run by that peer's own environment."""

@@ -1,0 +1,1 @@
+"""Watches over the running programs: respawns, hung workers, programs that were given up, the record of exits."""

@@ -1,0 +1,36 @@
+"""What the HTTP border and whatever answers a whole request without ASGI have to agree on.
+
+gunicorn's arbiter imports the border before it forks, so nothing here may import gRPC or tracing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+Fields = Mapping[bytes, bytes]
+
+
+class Reply(NamedTuple):
+    """An answer with a JSON body; `retry_after` in whole seconds, 0 for none."""
+
+    status: int
+    body: bytes
+    request_id: str
+    trace_id: str
+    retry_after: int = 0
+
+
+class Work(Protocol):
+    """A request that is being answered."""
+
+    def leave(self) -> None:
+        """End the work for a client that has left; there will be no reply."""
+
+
+DirectRoute = Callable[[Fields, bytes, Callable[[Reply], None]], Work]
+DirectRoutes = Mapping[bytes, DirectRoute]
+"""What answers a POST of JSON, by the request's target."""
+
+DIRECT_ROUTES = "direct_routes"
+"""The key under which the lifespan's state has them for the HTTP protocol."""

@@ -1,0 +1,112 @@
+"""Collects what the gateway counts, and adds it to the metrics a few times a second, many values at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
+from gateway.call import Call
+from otel.metrics import OTHER, GatewayMetrics, observe_all
+
+FLUSH_SECONDS = 0.25
+Load = Iterable[tuple[str, int, int]]
+"""For each model: its name, the rows that wait and the batches at workers."""
+
+
+class Tally:
+    """One process's counts since the last flush; a flush follows what is counted within FLUSH_SECONDS."""
+
+    def __init__(self, metrics: GatewayMetrics) -> None:
+        self._metrics = metrics
+        self._codes: Counter[tuple[str, str, int]] = Counter()
+        self._seconds: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        self._calls: defaultdict[tuple[str, str], list[Call]] = defaultdict(list)
+        self._rows: defaultdict[str, list[int]] = defaultdict(list)
+        self._words: Counter[tuple[str, str, str]] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self.load: Callable[[], Load] = tuple
+
+    def answered(self, call: Call | None, code: int, seconds: float) -> None:
+        """Count a prediction that was answered after so many seconds, and how long its stages took."""
+        if call is None or not call.model:
+            self._codes[OTHER, "", code] += 1
+        else:
+            model = (call.model, call.version)
+            self._codes[call.model, call.version, code] += 1
+            self._seconds[model].append(seconds)
+            if call.version:
+                self._calls[model].append(call)
+        self._soon()
+
+    def attempted(self, model: str, outcome: str) -> None:
+        """Count a batch by what became of it: ok, lost, busy, failed or late."""
+        self._count("attempts", model, outcome)
+
+    def sent(self, model: str, rows: int) -> None:
+        """Count a batch that is sent to a worker."""
+        self._rows[model].append(rows)
+
+    def refused(self, model: str, reason: str) -> None:
+        """Count a request that was turned away."""
+        self._count("refusals", model or OTHER, reason)
+
+    def replayed(self, model: str, requests: int) -> None:
+        """Count requests that are sent to another worker."""
+        self._metrics.replays.labels(model).inc(requests)
+
+    def hedged(self, model: str, event: str) -> None:
+        """Count a batch that was sent to a second worker ("started") or answered by it ("won")."""
+        self._metrics.hedges.labels(model, event).inc()
+
+    def input_refused(self, model: str) -> None:
+        """Count a request whose input had killed workers."""
+        self._metrics.inputs_refused.labels(model).inc()
+
+    def left_out(self, lines: int, traces: int) -> None:
+        """Count log lines and traces that were not kept."""
+        self._metrics.lines_left_out.inc(lines)
+        self._metrics.traces_left_out.inc(traces)
+
+    def slot_is(self, slot: int, states: Mapping[str, bool]) -> None:
+        """Note which of all states a slot is in, as this process sees it."""
+        for state, is_in in states.items():
+            self._metrics.slots.labels(str(slot), state).set(is_in)
+
+    def flush(self) -> None:
+        """Add everything to the metrics."""
+        metrics = self._metrics
+        for (model, version, code), count in self._codes.items():
+            metrics.requests.labels(model, version, str(code)).inc(count)
+        for labels, seconds in self._seconds.items():
+            observe_all(metrics.request.labels(*labels), seconds)
+        for labels, calls in self._calls.items():
+            observe_all(metrics.queue.labels(*labels), [call.queued for call in calls])
+            observe_all(metrics.hop.labels(*labels), [call.hop for call in calls])
+            observe_all(metrics.worker_queue.labels(*labels), [call.waited for call in calls])
+            observe_all(metrics.compute.labels(*labels), [call.computed for call in calls])
+        for name, rows in self._rows.items():
+            observe_all(metrics.batch_rows.labels(name), rows)
+        for (metric, model, word), count in self._words.items():
+            getattr(metrics, metric).labels(model, word).inc(count)
+        for collected in (self._codes, self._seconds, self._calls, self._rows, self._words):
+            collected.clear()
+
+    def _count(self, metric: str, model: str, word: str) -> None:
+        self._words[metric, model, word] += 1
+        self._soon()
+
+    def _soon(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._turn)
+
+    def _turn(self) -> None:
+        self._timer = None
+        self.flush()
+        is_busy = False
+        for model, rows, batches in self.load():
+            self._metrics.queue_rows.labels(model).set(rows)
+            self._metrics.in_flight.labels(model).set(batches)
+            is_busy = is_busy or bool(rows or batches)
+        if is_busy:
+            self._soon()

@@ -1,0 +1,120 @@
+"""What the log says of requests: failures each, successes up to a rate, refusals as sums."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from falcon.testing import ASGIConductor
+from structlog.testing import capture_logs
+
+from gateway.app import create_app
+from inference_core.settings import Settings
+from tests.gateway.fake_worker import FakeWorker, serving
+from tests.waiting import eventually
+
+JSON = {"Content-Type": "application/json"}
+FEW = 3
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Return the log; sums are told soon."""
+    monkeypatch.setattr("gateway.observation.REPORT_SECONDS", 0.05)
+    with capture_logs() as captured:
+        yield captured
+
+
+@pytest.fixture
+async def sparing(settings: Settings, lines: list[Any]) -> AsyncIterator[tuple[ASGIConductor, FakeWorker]]:
+    """Return a client of a gateway that logs hardly any success, and its worker."""
+    telemetry = msgspec.structs.replace(settings.telemetry, log_lines_per_second=float(FEW))
+    fake = FakeWorker()
+    async with (
+        serving(fake, Path(settings.worker_socket(0))),
+        ASGIConductor(create_app(msgspec.structs.replace(settings, telemetry=telemetry))) as client,
+    ):
+        yield client, fake
+
+
+async def ask(client: ASGIConductor, count: int, body: bytes = b'{"prompt": "x"}') -> list[int]:
+    """Ask that many times at once; return the statuses."""
+    asked = (client.simulate_post("/predict", body=body, headers=JSON) for _ in range(count))
+    return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+
+def named(lines: list[Any], event: str) -> list[Any]:
+    """Return the lines of one event."""
+    return [line for line in lines if line["event"] == event]
+
+
+async def test_successes_are_logged_up_to_a_rate(sparing: tuple[ASGIConductor, FakeWorker], lines: list[Any]) -> None:
+    """Beyond it they are counted, and the count is told: no request is missing from the log altogether."""
+    client, _ = sparing
+    assert await ask(client, 40) == [200] * 40
+    await eventually(lambda: _told(lines) == 40, "the sum")
+    assert FEW <= len(named(lines, "request")) <= FEW + 4
+
+
+def _told(lines: list[Any]) -> int:
+    return len(named(lines, "request")) + sum(line["count"] for line in named(lines, "requests not logged"))
+
+
+async def test_failures_are_always_logged(sparing: tuple[ASGIConductor, FakeWorker], lines: list[Any]) -> None:
+    """Each of them has its line with its ids, also when successes are no longer told."""
+    client, _ = sparing
+    await ask(client, 10)
+    assert await ask(client, 20, b"no json") == [400] * 20
+    failed = [line for line in named(lines, "request") if line["status"] == 400]
+    assert len({line["request_id"] for line in failed}) == 20
+    assert all(len(line["trace_id"]) == 32 and len(line["span_id"]) == 16 for line in failed)
+
+
+async def test_refusals_are_summed(sparing: tuple[ASGIConductor, FakeWorker], lines: list[Any]) -> None:
+    """Under overload the log has one line for each reason and second, not one for each refused request."""
+    client, fake = sparing
+    fake.status, fake.reason = grpc.StatusCode.RESOURCE_EXHAUSTED, "busy"
+    assert await ask(client, 30) == [503] * 30
+    await eventually(lambda: sum(line["count"] for line in named(lines, "requests refused")) == 30, "the sum")
+    assert {line["reason"] for line in named(lines, "requests refused")} == {"busy"}
+    assert named(lines, "request") == []
+
+
+async def test_nothing_is_lost_at_the_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that stops tells what it had not told yet."""
+    monkeypatch.setattr("gateway.observation.REPORT_SECONDS", 60.0)
+    telemetry = msgspec.structs.replace(settings.telemetry, log_lines_per_second=0.0)
+    fake = FakeWorker()
+    with capture_logs() as lines:
+        async with serving(fake, Path(settings.worker_socket(0))):
+            async with ASGIConductor(create_app(msgspec.structs.replace(settings, telemetry=telemetry))) as client:
+                assert await ask(client, 5) == [200] * 5
+                fake.status, fake.reason = grpc.StatusCode.RESOURCE_EXHAUSTED, "busy"
+                assert await ask(client, 4) == [503] * 4
+            assert [line["count"] for line in named(lines, "requests not logged")] == [5]
+            assert [line["count"] for line in named(lines, "requests refused")] == [4]
+
+
+async def test_a_line_says_what_was_asked(sparing: tuple[ASGIConductor, FakeWorker], lines: list[Any]) -> None:
+    """Model, version, method, route, status and time; the attempts only where there was more than one."""
+    client, _ = sparing
+    await ask(client, 1)
+    (line,) = named(lines, "request")
+    assert (line["model"], line["version"], line["method"]) == ("sentiment", "3", "POST")
+    assert (line["route"], line["status"]) == ("/predict", 200)
+    assert line["milliseconds"] > 0
+    assert "attempts" not in line
+
+
+async def test_lines_of_shared_work_name_no_stranger(
+    sparing: tuple[ASGIConductor, FakeWorker], lines: list[Any]
+) -> None:
+    """What is logged of a worker carries no id of a request that happened to come by."""
+    client, _ = sparing
+    await ask(client, 3)
+    assert all("request_id" not in line for line in named(lines, "worker"))
