@@ -15,15 +15,18 @@ import numpy as np
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 from gateway.call import Call
 from gateway.dispatch import Dispatcher
 from gateway.slots import State
+from gateway.tally import Tally
 from gateway.workers import Workers
 from inference_core.deadline import Deadline
 from inference_core.inference import Inference
 from inference_core.settings import Gateway, Telemetry
 from inference_core.tensors import Arrays
+from otel.metrics import GatewayMetrics
 from otel.requests import RequestTraces
 from tests.gateway.fake_worker import FakeWorker, Running, serving
 from tests.waiting import eventually
@@ -129,8 +132,9 @@ async def hop(*fakes: FakeWorker, healthy: bool = True, **settings: object) -> A
                 await stack.enter_async_context(serving(fake, socket, healthy=healthy))
                 for fake, socket in zip(fakes, sockets, strict=True)
             ]
+            tally = Tally(GatewayMetrics(CollectorRegistry()))
             workers = Workers(sockets, MEGABYTE, gateway.batches_in_flight)
-            hop = Hop(Dispatcher(workers, spans.tracer, gateway), workers, running, spans, itertools.count())
+            hop = Hop(Dispatcher(workers, spans.tracer, gateway, tally), workers, running, spans, itertools.count())
             workers.connect()
             try:
                 if healthy:
