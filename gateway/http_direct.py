@@ -1,7 +1,7 @@
 """A request that arrived whole and its answer, without an ASGI application between them.
 
 Building a scope, an application's task with two events each way, and the response from a list of fields costs several
-times what the parser and the prediction's own code do (docs/decisions/0006-direct-predictions.md has the figures).
+times what the parser and the prediction's own code do (docs/decisions/0007-direct-predictions.md has the figures).
 """
 
 from __future__ import annotations

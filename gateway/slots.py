@@ -49,10 +49,11 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a worker says of one of its models; `max_rows` is how many rows it computes at once."""
+    """What a worker says of one of its models: how many rows it computes at once, and in how many instances."""
 
     versions: tuple[str, ...]
     max_rows: int
+    instances: int
 
 
 class InferCall(Protocol):
@@ -225,9 +226,6 @@ class Slot:
         known = self.models.get(model)
         if known is not None and known.versions == versions:
             return known
-        return ModelFacts(versions, await self._max_rows(model))
-
-    async def _max_rows(self, model: str) -> int:
         try:
             answer: wire.ModelConfigResponse = await self._ask(
                 CONFIG, wire.ModelConfigRequest(name=model), wire.ModelConfigResponse
@@ -235,8 +233,9 @@ class Slot:
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
-            return UNBATCHED
-        return max(UNBATCHED, answer.config.max_batch_size)
+            return ModelFacts(versions, UNBATCHED, instances=1)
+        instances = sum(group.count for group in answer.config.instance_group)
+        return ModelFacts(versions, max(UNBATCHED, answer.config.max_batch_size), max(1, instances))
 
     async def _ask(self, method: str, request: Any, response: type[Any], seconds: float = PROBE_SECONDS) -> Any:
         ask: Callable[..., Awaitable[Any]] = self._channel.unary_unary(

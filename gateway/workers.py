@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,15 @@ class Workers:
         return await asyncio.gather(*(slot.probe() for slot in self.slots))
 
     def _least_busy(self, model: str, other_than: Slot | None) -> Slot | None:
-        best, least = None, self._batches_in_flight
+        best, least = None, (math.inf, math.inf)
         reserved = self._isolation.slot_now()
         for slot in self.slots:
-            if slot.state is State.READY and slot is not reserved and slot is not other_than and model in slot.models:
-                busy = slot.in_flight.get(model, 0)
-                if busy < least or (best is not None and busy == least and slot.batches < best.batches):
-                    best, least = slot, busy
+            facts = slot.models.get(model)
+            if slot.state is not State.READY or facts is None or slot is reserved or slot is other_than:
+                continue
+            busy = slot.in_flight.get(model, 0)
+            if busy < max(self._batches_in_flight, facts.instances) and (busy, slot.batches) < least:
+                best, least = slot, (busy, slot.batches)
         return best
 
     def _isolate(self, model: str) -> Slot | None:

@@ -65,7 +65,7 @@ def datatype_of(array: Array) -> str:
 
     Raises ModelFailed where there is none: what a client sends always has one, what a model returns need not.
     """
-    name = DATATYPES.get(array.dtype.newbyteorder("<"))
+    name = DATATYPES.get(array.dtype) or DATATYPES.get(array.dtype.newbyteorder("<"))
     if name is None:
         raise ModelFailed(f"Values of numpy type {array.dtype} have no datatype in the Open Inference Protocol.")
     return name
@@ -109,7 +109,8 @@ def to_raw(array: Array) -> bytes:
     """Return an array's raw form; elements of object arrays must be `bytes`."""
     if array.dtype == object:
         return b"".join(LENGTH.pack(len(element)) + element for element in array.flat)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    little = array if array.dtype in DATATYPES else array.astype(array.dtype.newbyteorder("<"))
+    return little.tobytes()
 
 
 def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Array:
@@ -142,13 +143,14 @@ def _element_count(name: str, datatype: str, shape: Sequence[int]) -> tuple[np.d
     dtype = DTYPES.get(datatype)
     if dtype is None:
         raise InvalidInput(f"Tensor {_quoted(name)}: datatype {_quoted(datatype)} is not one of {', '.join(DTYPES)}.")
-    if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
+    if len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0:
         raise InvalidInput(
             f"Tensor {_quoted(name)}: a shape has at most {MAX_DIMENSIONS} dimensions, none of them negative."
         )
-    if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
+    count = math.prod(shape)
+    if (count or math.prod([max(size, 1) for size in shape])) > MAX_ELEMENTS:
         raise InvalidInput(f"Tensor {_quoted(name)}: the sizes in its shape multiply to more than {MAX_ELEMENTS}.")
-    return dtype, math.prod(shape)
+    return dtype, count
 
 
 def _elements(name: str, data: bytes, count: int) -> Iterator[bytes]:

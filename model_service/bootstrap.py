@@ -23,6 +23,7 @@ from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceService
 from model_service import repository
 from model_service.border import observed
 from model_service.engine import Engine
+from model_service.inline import COLLECTIONS
 from model_service.isolation import Isolation
 from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
@@ -37,6 +38,7 @@ from otel.requests import RequestTraces
 
 SERVICE = "inference-worker"
 VERSION = version("inference-hub")
+GC_THRESHOLDS = (10_000, 20, 50)
 
 log = structlog.get_logger()
 
@@ -71,7 +73,7 @@ async def serve(settings: Settings, slot: int) -> None:
     except ConfigurationError:
         await server.stop(None)
         raise
-    gc.freeze()
+    _tame_garbage_collection()
     await health.serving(model.on_disk.name for model in registry.all())
     log.info("serving", seconds=round(time.perf_counter() - started, 3), pid=os.getpid())
     await stop.wait()
@@ -81,6 +83,16 @@ async def serve(settings: Settings, slot: int) -> None:
     traces.stop()
     lock.release()
     log.info("stopped")
+
+
+def _tame_garbage_collection() -> None:
+    # What was loaded stays, and a call leaves no cycles behind: the defaults would look through new objects, then old
+    # ones, many times a second for nothing.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    if COLLECTIONS not in gc.callbacks:
+        gc.callbacks.append(COLLECTIONS)
 
 
 def _locked_slot(settings: Settings, slot: int) -> SlotLock:

@@ -1,7 +1,8 @@
 """Whether a model is quick enough to be computed on the event loop, which saves the turn through a thread.
 
-The danger is a model that blocks the loop: while it does, no call is answered and no probe. So only one that was always
-quick for a while may, only with inputs like those, and one that was ever slow there is sent away for long.
+The danger is a model that blocks the loop: while it does, no call is answered and no probe. So only one that was quick
+NEEDED times in a row may compute there, and only with inputs like those; one that blocked it even once is sent away for
+long. On a busy machine any computation can take a few times its usual: such stumbles are let pass while they are rare.
 """
 
 from __future__ import annotations
@@ -12,31 +13,54 @@ from resource import RUSAGE_THREAD, getrusage
 from inference_core.deadline import now
 
 NEEDED = 64
+MOST_CREDIT = 128
+STUMBLE_COST = 16
+STUMBLE = 10  # times the limit; from there on it is blocking
 GROWTH = 2
+LOCK_SECONDS = 0.005  # after which CPython makes a thread give up the interpreter lock
 FIRST_PENALTY_SECONDS = 60.0
 LONGEST_PENALTY_SECONDS = 3600.0
+
+
+class Collections:
+    """Counts the interpreter's garbage collections, which take their time from whatever runs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, _phase: str, _info: dict[str, int]) -> None:
+        """Be told of one by `gc.callbacks`."""
+        self.count += 1
+
+
+COLLECTIONS = Collections()
+"""Stays at 0 until it is among `gc.callbacks`."""
 
 
 class Stopwatch:
     """Times a computation in the thread that does it, in seconds; runs from the start."""
 
-    __slots__ = ("_processor", "_waits", "started_at")
+    __slots__ = ("_collections", "_processor", "_waits", "started_at")
 
     def __init__(self) -> None:
+        self._collections = COLLECTIONS.count
         self._processor = time.thread_time()
         self._waits = getrusage(RUSAGE_THREAD).ru_nvcsw
         self.started_at = now()
 
-    def judged(self, seconds: float, enough: float, *, only_computes: bool) -> float:
-        """Return how slow a computation was that took that long by the clock; what is below `enough` is as it is.
+    def judged(self, seconds: float, enough: float, *, only_computes: bool, on_loop: bool) -> float:
+        """Return how slow a computation was that took that long by the clock.
 
+        What is below `enough` is not slow, nor what a garbage collection fell into.
         A thread that had to hand the processor to others is not slow, so its processor time counts, unless it gave it
-        away to wait for something. With `only_computes` (as in Runtime) that was the interpreter lock at most.
+        away to wait for something. That something was the interpreter lock where the runtime `only_computes`, and most
+        likely off the loop, if it was not for long.
         """
-        if seconds <= enough:
-            return seconds
+        if seconds <= enough or COLLECTIONS.count > self._collections:
+            return min(seconds, enough)
         waited = getrusage(RUSAGE_THREAD).ru_nvcsw > self._waits
-        return seconds if waited and not only_computes else time.thread_time() - self._processor
+        for_lock = only_computes or (not on_loop and seconds <= LOCK_SECONDS)
+        return seconds if waited and not for_lock else time.thread_time() - self._processor
 
 
 class InlineSwitch:
@@ -44,7 +68,7 @@ class InlineSwitch:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self._quick = 0
+        self._credit = 0
         self._largest = 0
         self._penalty = FIRST_PENALTY_SECONDS
         self._banned_until = 0.0
@@ -52,20 +76,23 @@ class InlineSwitch:
     @property
     def is_on(self) -> bool:
         """Whether the model computes on the loop now."""
-        return self._quick >= NEEDED
+        return self._credit >= NEEDED
 
     def allows(self, size: int) -> bool:
         """Tell whether inputs of that many bytes may be computed on the loop: not much larger ones than before."""
-        return self._quick >= NEEDED and size <= GROWTH * self._largest
+        return self._credit >= NEEDED and size <= GROWTH * self._largest
 
     def note(self, size: int, seconds: float, at: float, *, on_loop: bool) -> None:
         """Note a computation of that many bytes that ended at a time on the clock of Deadline."""
         if seconds <= self.limit:
             if at >= self._banned_until:
-                self._quick += 1
+                self._credit = min(MOST_CREDIT, self._credit + 1)
                 self._largest = max(self._largest, size)
-            return
-        self._quick = self._largest = 0
-        if on_loop:
+        elif not on_loop:
+            self._credit = self._largest = 0
+        elif seconds <= STUMBLE * self.limit:
+            self._credit -= STUMBLE_COST
+        else:
+            self._credit = self._largest = 0
             self._banned_until = at + self._penalty
             self._penalty = min(LONGEST_PENALTY_SECONDS, 2 * self._penalty)

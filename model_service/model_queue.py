@@ -36,13 +36,14 @@ Answer = Callable[[Entry, Arrays | InferenceHubError], object]
 class Place:
     """One of a model's instances. `idle_since` is on the clock of Deadline; one that was left runs on unobserved."""
 
-    __slots__ = ("idle_since", "is_computing", "is_left", "thread")
+    __slots__ = ("idle_since", "is_computing", "is_left", "is_on_loop", "thread")
 
     def __init__(self, thread: ComputeThread) -> None:
         self.thread = thread
         self.idle_since = 0.0
         self.is_computing = False
         self.is_left = False
+        self.is_on_loop = False
 
 
 class Attempt:
@@ -111,10 +112,11 @@ class ModelQueue(Consumers[Place]):
 
     async def run(self, place: Place, batch: Batch) -> None:
         """As `Consumers.run`."""
-        loop = asyncio.get_running_loop()
-        if self._switch.allows(sum([entry.size for entry in batch.entries])):
+        place.is_on_loop = self._switch.allows(sum([entry.size for entry in batch.entries]))
+        if place.is_on_loop:
             self._answer(*self._compute(place, batch, self._answer_one), on_loop=True)
             return
+        loop = asyncio.get_running_loop()
         done = loop.create_future()
         place.is_computing = True
         place.thread.submit(partial(self._compute_in_thread, loop, place, batch, done))
@@ -151,10 +153,19 @@ class ModelQueue(Consumers[Place]):
     def _answer(self, outcomes: list[Outcome], attempts: list[Attempt], *, on_loop: bool) -> None:
         for entry, outcome in outcomes:
             self._answer_one(entry, outcome)
+        was_on = self._switch.is_on
         for attempt in attempts:
             ended_at = attempt.started_at + attempt.seconds
             self._switch.note(attempt.size, attempt.slowness, ended_at, on_loop=on_loop)
             self._observe(attempt)
+        if self._switch.is_on is not was_on:
+            self._tell_place(attempts)
+
+    def _tell_place(self, attempts: Sequence[Attempt]) -> None:
+        place = "event loop" if self._switch.is_on else "threads"
+        slowest = round(max([attempt.slowness for attempt in attempts]) * 1000, 3)
+        SUBJECT.set(None)
+        log.info("computing moved", model=self._name, version=self._version, to=place, milliseconds=slowest)
 
     def _answer_one(self, entry: Entry, outcome: Arrays | InferenceHubError) -> None:
         if isinstance(outcome, InferenceHubError):
@@ -174,7 +185,7 @@ class ModelQueue(Consumers[Place]):
         attempt = Attempt(wanted)
         self._begin(attempt, place, batch.reason)
         try:
-            return outcomes + self._attempt(attempt), [attempt]
+            return outcomes + self._attempt(attempt, on_loop=place.is_on_loop), [attempt]
         except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, even exit(), the worker goes on
             if len(wanted) == 1:
                 return [*outcomes, (wanted[0], self._told(error))], [attempt]
@@ -191,7 +202,7 @@ class ModelQueue(Consumers[Place]):
             attempts.append(attempt)
             self._begin(attempt, place, "alone")
             try:
-                ((_, outputs),) = self._attempt(attempt)
+                ((_, outputs),) = self._attempt(attempt, on_loop=place.is_on_loop)
                 answer(entry, outputs)
             except (Exception, SystemExit) as error:  # noqa: BLE001  # as above
                 answer(entry, self._told(error))
@@ -211,7 +222,7 @@ class ModelQueue(Consumers[Place]):
             call.computation = computation
             index += call.requests
 
-    def _attempt(self, attempt: Attempt) -> list[Outcome]:
+    def _attempt(self, attempt: Attempt, *, on_loop: bool) -> list[Outcome]:
         entries = attempt.entries
         error = ""
         watch = Stopwatch()
@@ -224,7 +235,7 @@ class ModelQueue(Consumers[Place]):
         finally:
             attempt.seconds = now() - watch.started_at
             attempt.slowness = watch.judged(
-                attempt.seconds, self._switch.limit, only_computes=self._runtime.only_computes
+                attempt.seconds, self._switch.limit, only_computes=self._runtime.only_computes, on_loop=on_loop
             )
             for entry in entries:
                 computation = entry.context.computation

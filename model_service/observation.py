@@ -6,8 +6,9 @@ Lines of calls that went well, or were refused to protect the others, are kept u
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from grpc import StatusCode
@@ -39,8 +40,18 @@ SAMPLED_DIGITS = "13579bdf"
 """Last digits of a traceparent with the sampled flag."""
 
 REPORT_SECONDS = 1.0
+READINGS = 5
+CLOSE_SECONDS = 0.00005
 
 log = structlog.get_logger()
+
+
+class End(NamedTuple):
+    """How and when a call ended."""
+
+    status: StatusCode
+    time: float
+    epoch: Epoch
 
 
 class Observer:
@@ -66,7 +77,9 @@ class Observer:
         if status not in RATIONED or self._lines.take():
             log.info("call", **_line(call, status, error))
         elif self._report is None:
-            self._report = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)
+            loop = asyncio.get_running_loop()
+            # In a context of its own: the line is about no call.
+            self._report = loop.call_later(REPORT_SECONDS, self._tell, context=contextvars.Context())
 
     def _tell(self) -> None:
         self._report = None
@@ -75,30 +88,31 @@ class Observer:
         log.info("calls not logged", count=count)
 
     def _end_spans(self, call: Call, status: StatusCode) -> None:
-        ended_at = now()
+        end = End(status, now(), Epoch())
         if call.trace.span is not None:
             call.trace.span.set_attributes(tracing.rpc_attributes(call.method))
-            self._end_span(call, call.trace.span, 0, status, ended_at)
+            self._end_span(call, call.trace.span, 0, end)
         first = 0 if call.trace.span is None else 1
         parts = call.members.split(";") if call.members else ()
         for place, part in enumerate(parts[first:], first):
             # The only look at requests whose traces are not kept.
             if part[-1:] in SAMPLED_DIGITS:
                 for member in from_text(part):
-                    self._end_span(call, self._begin_span(call, member), place, status, ended_at)
+                    self._end_span(call, self._begin_span(call, member, end.epoch), place, end)
 
-    def _begin_span(self, call: Call, member: Member) -> Span:
+    def _begin_span(self, call: Call, member: Member, epoch: Epoch) -> Span:
         parent = tracing.context_from({"traceparent": member.traceparent})
-        return tracing.start_rpc_span(self._tracer, SpanKind.SERVER, call.method, parent, _epoch(call.started_at))
+        return tracing.start_rpc_span(self._tracer, SpanKind.SERVER, call.method, parent, epoch.at(call.started_at))
 
-    def _end_span(self, call: Call, span: Span, place: int, status: StatusCode, ended_at: float) -> None:
+    def _end_span(self, call: Call, span: Span, place: int, end: End) -> None:
         if call.model:
             span.set_attributes({"app.model.name": call.model, "app.model.version": call.version})
         if call.computation is not None:
-            self._add_stages(call, call.computation, set_span_in_context(span, Context()), place, ended_at)
-        tracing.end_rpc_span(span, status.name, status.value[0], failed=status in FAILURES, end_time=_epoch(ended_at))
+            self._add_stages(call, call.computation, set_span_in_context(span, Context()), place, end)
+        failed, ended_at = end.status in FAILURES, end.epoch.at(end.time)
+        tracing.end_rpc_span(span, end.status.name, end.status.value[0], failed=failed, end_time=ended_at)
 
-    def _add_stages(self, call: Call, computed: Computation, parent: Context, place: int, ended_at: float) -> None:
+    def _add_stages(self, call: Call, computed: Computation, parent: Context, place: int, end: End) -> None:
         attributes: dict[str, str | int] = {
             "app.model.name": call.model,
             "app.model.version": call.version,
@@ -107,15 +121,15 @@ class Observer:
             "app.batch.index": computed.index + place,
             "app.batch.reason": computed.reason,
         }
-        started_at = _epoch(computed.started_at)
+        started_at = end.epoch.at(computed.started_at)
         if computed.waited:
-            queued_at = _epoch(computed.queued_at)
+            queued_at = end.epoch.at(computed.queued_at)
             self._tracer.start_span("queue", parent, attributes=attributes, start_time=queued_at).end(started_at)
         span = self._tracer.start_span("compute", parent, attributes=attributes, start_time=started_at)
         if computed.error:
             span.set_attribute("error.type", computed.error)
             span.set_status(Status(SpanStatus.ERROR, computed.error))
-        span.end(_epoch(computed.ended_at or ended_at))
+        span.end(end.epoch.at(computed.ended_at or end.time))
 
 
 def _line(call: Call, status: StatusCode, error: BaseException | None) -> dict[str, Any]:
@@ -126,6 +140,18 @@ def _line(call: Call, status: StatusCode, error: BaseException | None) -> dict[s
     return line
 
 
-def _epoch(monotonic: float) -> int:
-    """Return a time on the clock of Deadline as nanoseconds since 1970."""
-    return time.time_ns() - int((now() - monotonic) * 1e9)
+class Epoch:
+    """Turns times on the clock of Deadline into nanoseconds since 1970, all by one reading of the two clocks."""
+
+    def __init__(self) -> None:
+        for _ in range(READINGS):
+            before = now()
+            wall = time.time_ns()
+            # A thread that lost its turn between the two would shift its spans by that.
+            if now() - before < CLOSE_SECONDS:
+                break
+        self._shift = wall - int(before * 1e9)
+
+    def at(self, monotonic: float) -> int:
+        """Return a time as OpenTelemetry wants it."""
+        return self._shift + int(monotonic * 1e9)

@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inference_core.errors import InvalidInput
-from inference_core.tensors import Array, Arrays, datatype_of
+from inference_core.tensors import DATATYPES, Array, Arrays, datatype_of
 from model_service.repository import Tensor
+
+NO_FIT = {None}
 
 
 def check_inputs(model: str, declared: Sequence[Tensor], inputs: Arrays) -> None:
     """Raise InvalidInput, naming the tensor, unless names, datatypes and shapes fit and all have the same rows."""
+    rows = {_rows_where_fit(tensor, inputs.get(tensor.name)) for tensor in declared}
+    if len(rows) == 1 and rows != NO_FIT and len(inputs) == len(declared):
+        return
+    _explain(model, declared, inputs)
+
+
+def _rows_where_fit(tensor: Tensor, array: Array | None) -> int | None:
+    if array is None or DATATYPES.get(array.dtype) != tensor.datatype or not _fits(tensor.shape, array.shape):
+        return None
+    rows: int = array.shape[0]
+    return rows
+
+
+def _explain(model: str, declared: Sequence[Tensor], inputs: Arrays) -> None:
     names = [tensor.name for tensor in declared]
     if inputs.keys() != set(names):
         raise InvalidInput(f"Model {model} takes {_listed(names)}, not {_listed(list(inputs)) or 'nothing'}.")
@@ -34,7 +50,11 @@ def _check(model: str, tensor: Tensor, array: Array) -> None:
 def _fits(declared: Sequence[int], actual: Sequence[int]) -> bool:
     if len(declared) != len(actual):
         return False
-    return all(size >= 1 and want in (-1, size) for want, size in zip(declared, actual, strict=True))
+    return all(map(_fits_size, declared, actual))
+
+
+def _fits_size(want: int, size: int) -> bool:
+    return want in (-1, size) and size >= 1
 
 
 def _listed(names: list[str]) -> str:

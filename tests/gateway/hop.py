@@ -51,6 +51,11 @@ class Spans:
         return [span for span in self._exporter.get_finished_spans() if span.name == name]
 
 
+def tally() -> Tally:
+    """Return a tally of this process alone."""
+    return Tally(GatewayMetrics(CollectorRegistry()))
+
+
 @dataclass
 class Hop:
     """A dispatcher and the fake workers behind it."""
@@ -132,9 +137,8 @@ async def hop(*fakes: FakeWorker, healthy: bool = True, **settings: object) -> A
                 await stack.enter_async_context(serving(fake, socket, healthy=healthy))
                 for fake, socket in zip(fakes, sockets, strict=True)
             ]
-            tally = Tally(GatewayMetrics(CollectorRegistry()))
             workers = Workers(sockets, MEGABYTE, gateway.batches_in_flight)
-            hop = Hop(Dispatcher(workers, spans.tracer, gateway, tally), workers, running, spans, itertools.count())
+            hop = Hop(Dispatcher(workers, spans.tracer, gateway, tally()), workers, running, spans, itertools.count())
             workers.connect()
             try:
                 if healthy:
