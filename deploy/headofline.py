@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -18,10 +17,10 @@ from deploy.load.plan import Kind, Plan, Stage
 from deploy.load.process import sending, sent
 from deploy.load.records import Records, percentile
 from deploy.load.report import statuses_text
+from deploy.measurement import measurement
 from deploy.overrides import FORM, merged, overrides
 from deploy.table import milliseconds, table
 from deploy.trial import Sections, trial
-from inference_core.errors import ConfigurationError
 
 SLOW_MODEL_SECONDS = 0.5
 WAITING = 200
@@ -61,15 +60,11 @@ class Round(msgspec.Struct, frozen=True):
 def main() -> int:
     """Measure; return 0 where the quick model keeps its p99, 1 where not, 130 after Ctrl-C."""
     arguments = _parser().parse_args()
-    os.umask(0o077)
-    try:
-        rounds = _rounds(arguments)
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error.message}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted; the system of this run is stopped.\n")
-        return 130
+    return measurement(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    rounds = _rounds(arguments)
     wrong = verdict(rounds)
     sys.stdout.write(table(HEAD, [_cells(str(number + 1), row) for number, row in enumerate(rounds)]))
     slower = statistics.median(row.times_slower for row in rounds)

@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from deploy import processes
 from deploy.trial import Trial
@@ -53,12 +54,12 @@ class Target:
 
     def _programs(self, word: str) -> list[int]:
         supervisord = processes.supervisord_of(self.trial.run_folder)
-        return [pid for pid in processes.children(supervisord) if any(word in part for part in _words(pid))]
+        return [pid for pid in processes.children(supervisord) if word in _program(processes.command(pid))]
 
 
-def _words(pid: int) -> list[str]:
-    # Not the last one, which may be a path or an argument of anybody.
-    return processes.command(pid)[:3]
+def _program(command: list[str]) -> list[str]:
+    """Return what an interpreter was asked to run: the name of its file, or of its module behind -m."""
+    return [Path(part).name for part in command[1:3]]
 
 
 def signal_if_there(pid: int, number: signal.Signals, since: float) -> bool:

@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> App[Request, Response]:
     predictions = Predictions(dispatcher, settings.predict)
     direct_routes = {b"/predict": DirectPredict(predictions, observer, settings.gateway)}
 
-    around: list[Any] = [Observation(observer), Life(workers, dispatcher, traces, direct_routes)]
+    around: list[Any] = [Observation(observer), Life(workers, dispatcher, observer, traces, direct_routes)]
     app = App(middleware=around)
     errors.install(app)
     app.add_route("/predict", PredictResource(predictions, settings.gateway))

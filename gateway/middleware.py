@@ -50,10 +50,16 @@ class Life:
     """Opens what needs the running loop when the process starts to serve, and closes it when it ends."""
 
     def __init__(
-        self, workers: Workers, dispatcher: Dispatcher, traces: tracing.Tracing, direct_routes: DirectRoutes
+        self,
+        workers: Workers,
+        dispatcher: Dispatcher,
+        observer: Observer,
+        traces: tracing.Tracing,
+        direct_routes: DirectRoutes,
     ) -> None:
         self._workers = workers
         self._dispatcher = dispatcher
+        self._observer = observer
         self._traces = traces
         self._direct_routes = direct_routes
 
@@ -68,6 +74,7 @@ class Life:
         """Let what runs end, close the connections, then flush the spans within a bounded time."""
         await self._dispatcher.close()
         await self._workers.close()
+        self._observer.close()
         self._traces.stop()
         log.info("stopped")
 

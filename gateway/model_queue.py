@@ -82,7 +82,7 @@ class ModelQueue(Consumers[Slot]):
 
     async def run(self, place: Slot, batch: Batch) -> None:
         """As `Consumers.run`: one attempt, and what follows from its end."""
-        self._sift(batch)
+        self._refuse_killers(batch)
         if not batch.waiting():
             return
         if not place.is_connected():
@@ -136,16 +136,13 @@ class ModelQueue(Consumers[Slot]):
     def _late(self, _: Entry) -> errors.InferenceHubError:
         return errors.DeadlineExceeded(LATE) if self._workers.is_ready(self.model) else errors.NoWorker(LOST)
 
-    def _sift(self, batch: Batch) -> None:
-        for entry in batch.waiting():
-            if not entry.deadline.remaining():
-                self.batcher.fail(entry, self._late(entry))
-            elif len(self._quarantine):
-                try:
-                    self._quarantine.check(self.model, entry.inputs)
-                except errors.WorkerKiller as error:
-                    self._tally.input_refused(self.model)
-                    self.batcher.fail(entry, error)
+    def _refuse_killers(self, batch: Batch) -> None:
+        for entry in batch.waiting() if len(self._quarantine) else ():
+            try:
+                self._quarantine.check(self.model, entry.inputs)
+            except errors.WorkerKiller as error:
+                self._tally.input_refused(self.model)
+                self.batcher.fail(entry, error)
 
     # Failures
 
@@ -242,6 +239,7 @@ class ModelQueue(Consumers[Slot]):
             self._give_back(slot)
             return
         twin = self._attempts.begin(self.model, slot, attempt.batch)
+        self._tally.sent(self.model, attempt.batch.rows)
         attempt.hedge = asyncio.get_running_loop().create_task(self._run_hedge(attempt, twin))
         self._tally.hedged(self.model, "started")
         # Not in the task itself: one that is cancelled before its first step never runs a line of its own.
@@ -261,7 +259,9 @@ class ModelQueue(Consumers[Slot]):
 
     def _hedge_over(self, twin: Attempt, task: asyncio.Task[StatusCode]) -> None:
         twin.call.cancel()
-        self._attempts.end(twin, StatusCode.CANCELLED if task.cancelled() else task.result())
+        status = StatusCode.CANCELLED if task.cancelled() else task.result()
+        self._attempts.end(twin, status)
+        self._tally.attempted(self.model, outcome_of(status))
         self._give_back(twin.slot)
 
     async def _saved_by_hedge(self, attempt: Attempt) -> bool:

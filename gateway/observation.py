@@ -73,6 +73,13 @@ class Observer:
         """Write the traceback of an error that nobody foresaw."""
         log.error("unexpected error", exc_info=error, **_ids(observed))
 
+    def close(self) -> None:
+        """Tell what was not told yet, before the process ends."""
+        if self._report is not None:
+            self._report.cancel()
+            self._tell()
+        self._tally.close()
+
     def _report_soon(self) -> None:
         if self._report is None:
             self._report = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._tell)

@@ -92,6 +92,13 @@ class Tally:
         for collected in (self._codes, self._seconds, self._calls, self._rows, self._words):
             collected.clear()
 
+    def close(self) -> None:
+        """Add what is left, before the process ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.flush()
+
     def _count(self, metric: str, model: str, word: str) -> None:
         self._words[metric, model, word] += 1
         self._soon()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,8 +30,8 @@ def compare(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     wrk.check_installed()
     plan = plan_of(arguments)
     began = time.monotonic()
-    measured = measure(plan, say)
-    run = _run_of(plan, measured)
+    versions_then = {contender.key: _versions_of(contender) for contender in plan.contenders}  # files may change later
+    run = _run_of(plan, versions_then, measure(plan, say))
     title = "peers" if arguments.peers == ALL else "fastapi" if arguments.peers == "fastapi" else "selection"
     is_complete = not arguments.quick and title != "selection" and set(plan.works) == FEATURES.keys()
     output = arguments.output or (DOCUMENTS if is_complete else cache_folder() / "results")
@@ -79,14 +79,14 @@ def write(run: Run, folder: Path, name: str) -> Path:
     return page
 
 
-def _run_of(plan: Plan, measured: Measured) -> Run:
+def _run_of(plan: Plan, used: Mapping[str, str], measured: Measured) -> Run:
     return Run(
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         rounds=plan.rounds,
         seconds=plan.seconds,
         machine=machine.describe(),
         labels={contender.key: contender.label for contender in plan.contenders},
-        versions={contender.key: _versions_of(contender) for contender in plan.contenders},
+        versions=used,
         cells=measured.cells,
         starts=measured.starts,
         failures=measured.failures,

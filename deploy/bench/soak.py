@@ -61,6 +61,7 @@ class Soak(msgspec.Struct, frozen=True):
 def soak(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Return 0, or 1 when something grew, an answer was an error or the rate was not reached."""
     wrk.check_installed()
+    revision = machine.revision()  # before the run: files may change meanwhile
     say(f"Starting ours with the work {arguments.work} ...")
     with running(CONTENDERS[0], arguments.work, Path(sys.executable)) as server:
         wrk.run(server.url, server.bodies, arguments.connections, WARM_UP_SECONDS)
@@ -71,7 +72,7 @@ def soak(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         minutes = list(_minutes(arguments, server, rate, say))
     result = Soak(
         date=time.strftime("%Y-%m-%d", time.gmtime()),
-        revision=machine.revision(),
+        revision=revision,
         machine=machine.describe(),
         work=arguments.work,
         connections=arguments.connections,

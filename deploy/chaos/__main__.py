@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 from pathlib import Path
@@ -15,12 +14,12 @@ from deploy.chaos.faults import FAULTS, Extent
 from deploy.chaos.traffic import MOCK_SECONDS
 from deploy.chaos.verdict import Outcome
 from deploy.load.report import statuses_text
+from deploy.measurement import measurement
 from deploy.overrides import FORM, merged, overrides
 from deploy.repositories import SAMPLES, repository
 from deploy.table import aligned, milliseconds
 from deploy.target import Target
 from deploy.trial import Sections, trial
-from inference_core.errors import ConfigurationError
 
 MODELS = Path(__file__).parent / "models"
 HEAD = ("fault", "requests", "failed", "how", "excused", "p99 ms", "worst ms", "recovery s", "start, load s", "ok")
@@ -33,15 +32,11 @@ QUICK = {"quiet": 1.0, "kills": 4.0, "stop": 2.0, "marked": 4.0}
 def main() -> int:
     """Do the faults; return 0 where clients noticed nothing that is not excused, 1 where they did, 130 after Ctrl-C."""
     arguments = _parser().parse_args()
-    os.umask(0o077)
-    try:
-        rows = _rows(arguments)
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error.message}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted; the system of this run is stopped.\n")
-        return 130
+    return measurement(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    rows = _rows(arguments)
     if arguments.json:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
     wrong = [row.fault for row in rows if row.wrong]

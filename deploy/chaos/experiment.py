@@ -68,7 +68,9 @@ def _samples(finished: Finished | None) -> dict[str, str]:
 def _probes(target: Target) -> list[Probe]:
     trial = target.trial
     slots = [slot_probe(slot, trial.run_folder / f"inference-{slot}.sock") for slot in range(target.workers_wanted)]
-    return [*slots, ready_probe(trial.port), members_probe(target.gateways, target.gateways_wanted)]
+    controllers = [Probe("controller", lambda: target.controller() is not None)] if target.controller() else []
+    members = members_probe(target.gateways, target.gateways_wanted)
+    return [*slots, ready_probe(trial.port), members, *controllers]
 
 
 def _load_seconds(target: Target, watch: Watch, began: float) -> float:

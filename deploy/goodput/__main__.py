@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from deploy.goodput.capacity import capacity
 from deploy.goodput.point import Point, is_sustained
 from deploy.goodput.rows import OF_THE_CURVE, ROWS, Curve, Row, collapse, curve
 from deploy.load.report import statuses_text
+from deploy.measurement import measurement
 from deploy.overrides import FORM, merged, overrides
 from deploy.table import milliseconds, table
 from deploy.trial import Sections
@@ -53,15 +53,11 @@ class Result(msgspec.Struct, frozen=True):
 def main() -> int:
     """Measure; return 0 where every row is as it must be, 1 where one is not, 130 after Ctrl-C."""
     arguments = _parser().parse_args()
-    os.umask(0o077)
-    try:
-        result = _measured(arguments)
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error.message}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted; the system of this run is stopped.\n")
-        return 130
+    return measurement(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    result = _measured(arguments)
     sys.stdout.write(table(("row", "done", "happened", "ok"), [_cells(row) for row in result.rows]))
     for row in result.rows:
         sys.stdout.write("".join(f"{row.identity}: {wrong}\n" for wrong in row.wrong))

@@ -78,7 +78,7 @@ def plateau(found: Curve) -> Row:
         least = NEAR_SHARE if multiple <= NEAR else FAR_SHARE
         if found.share(multiple) < least:
             wrong.append(f"{found.share(multiple):.0%} of what can be reached at {multiple:g} x C, not {least:.0%}")
-    grown = max(most - before for p in found.points.values() for before, most, _ in p.resident.values())
+    grown = _grown(found)
     if grown > MEMORY_BYTES:
         wrong.append(f"memory grew by {grown / 2**20:.0f} MiB")
     lowest = min(found.points, key=found.share)
@@ -86,6 +86,12 @@ def plateau(found: Curve) -> Row:
         f"peak {found.peak:.0f}/s; least {found.share(lowest):.0%} at {lowest:g} x C; memory + {grown / 2**20:.0f} MiB"
     )
     return Row("K01", f"{', '.join(f'{m:g}' for m in found.points)} x C", happened, tuple(wrong))
+
+
+def _grown(found: Curve) -> int:
+    """Return the bytes by which a group of processes was larger at most than before the first load."""
+    first = next(iter(found.points.values())).resident
+    return max(most - first[name][0] for p in found.points.values() for name, (_, most, _) in p.resident.items())
 
 
 def admitted(found: Curve, deadline: float) -> Row:

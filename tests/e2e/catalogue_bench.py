@@ -27,6 +27,7 @@ from tests.otel.collector import Collector
 
 MEBIBYTE = 1024 * 1024
 DEADLINE_SECONDS = 2
+MESSAGE_BYTES = 40 * MEBIBYTE  # more than a body of 16 MiB can become
 SHORT = dict.fromkeys(("header_deadline", "body_deadline", "write_deadline", "keep_alive"), DEADLINE_SECONDS)
 SAMPLING_SECONDS = 0.005
 PATIENT_LOG = "computed"
@@ -109,7 +110,12 @@ def bench(*, measuring: bool) -> Iterator[Bench]:
         system = System(
             folder,
             gateway=SHORT,
-            inference={"mock_latency": 0, "repository": str(_repository(folder)), "default_deadline": DEADLINE_SECONDS},
+            inference={
+                "mock_latency": 0,
+                "repository": str(_repository(folder)),
+                "default_deadline": DEADLINE_SECONDS,
+                "max_message_bytes": MESSAGE_BYTES,
+            },
             telemetry={"otlp_endpoint": collector.endpoint},
         )
         stack.callback(system.stop)

@@ -8,14 +8,12 @@ from collections.abc import Callable
 import grpc
 import numpy as np
 
-from inference_core.settings import Inference
 from inference_pb import open_inference_pb2 as wire
-from tests.e2e.catalogue_bench import Bench, row, unless
+from tests.e2e.catalogue_bench import MEBIBYTE, MESSAGE_BYTES, Bench, row, unless
 from tests.e2e.http2 import called
 from tests.e2e.outcome import Outcome
 
 INFER, PREDICT = "/inference.GRPCInferenceService/ModelInfer", "/ModelInference/Predict"
-LIMIT = Inference().max_message_bytes
 RANDOM_MESSAGES = 300
 UNIMPLEMENTED = "12"
 HOSTILE = {
@@ -52,11 +50,11 @@ def patient_request(seconds: float, number: int) -> wire.ModelInferRequest:
 @row("F01", "messages of max_message_bytes - 1, of exactly that, and of one more")
 def too_large(bench: Bench) -> Outcome:
     """RESOURCE_EXHAUSTED for the one beyond the limit, the model's own answer for the others."""
-    found = [sent(bench, INFER, _padded(LIMIT + more)) for more in (-1, 0, 1)]
+    found = [sent(bench, INFER, _padded(MESSAGE_BYTES + more)) for more in (-1, 0, 1)]
     wrong = unless(found[2] == "RESOURCE_EXHAUSTED", f"beyond the limit: {found[2]}")
     wrong += unless("RESOURCE_EXHAUSTED" not in found[:2], "refused inside the limit")
     note = "through the gateway not offered: its own limit of 16 MiB answers 413 before the hop"
-    return Outcome(f"{', '.join(found)}; {note}", f"{LIMIT >> 20} MiB", wrong)
+    return Outcome(f"{', '.join(found)}; {note}", f"{MESSAGE_BYTES // MEBIBYTE} MiB", wrong)
 
 
 def _padded(size: int) -> bytes:

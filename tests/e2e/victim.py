@@ -18,6 +18,7 @@ from deploy.repositories import SAMPLES, repository
 from deploy.target import Target
 from deploy.trial import Sections, trial
 from inference_core.settings import CHECKOUT
+from tests.e2e.gray_models import add_gray
 from tests.e2e.outcome import Outcome
 from tests.e2e.patient_model import add_patient
 
@@ -25,7 +26,6 @@ WORKERS, GATEWAYS = 3, 2
 RATE, DEADLINE_SECONDS = 150.0, 5.0
 KILLS_SECONDS, STOP_SECONDS, MARKED_SECONDS = 20.0, 5.0, 8.0
 CHAOS_MODELS = CHECKOUT / "deploy" / "chaos" / "models"
-MODELS = Path(__file__).parent / "models"
 PATIENT_LOG = "computed"
 EXTENT = Extent(RATE, 1, DEADLINE_SECONDS, quiet=1.0, kills=KILLS_SECONDS, stop=STOP_SECONDS, marked=MARKED_SECONDS)
 
@@ -52,8 +52,9 @@ class Victim:
 
     def _started(self) -> Target:
         self._log = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hub-log-"))) / PATIENT_LOG
-        self.repository = self._stack.enter_context(repository(SAMPLES, CHAOS_MODELS, MODELS))
+        self.repository = self._stack.enter_context(repository(SAMPLES, CHAOS_MODELS))
         add_patient(self.repository, self._log)
+        add_gray(self.repository)
         sections: Sections = {
             "gateway": {"processes": GATEWAYS, "deadline": DEADLINE_SECONDS},
             "inference": {"workers": WORKERS, "repository": str(self.repository), "mock_latency": MOCK_SECONDS},

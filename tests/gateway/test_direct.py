@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.gateway.http_server import client, read_to_end
 from tests.gateway.whole_gateway import HELD, ODD, STATUSES, Gateway, Normal, features, gateway, normal, post
+from tests.otel.collector import Collector
 
 GOOD = features(3, 0.5)
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
@@ -151,6 +153,24 @@ def test_a_missed_deadline_is_the_same(served: Gateway) -> None:
     line, was_direct = same(served, post(features(HELD), "X-Request-Timeout: 0.15"))
     assert was_direct
     assert b"504" in line
+
+
+def test_the_span_is_the_same() -> None:
+    """Both ways leave the same trace: a server span with the same attributes, a queue span and a client span."""
+    collector = Collector()
+    try:
+        with gateway(collector.endpoint) as running:
+            assert same(running, post(GOOD, "Host: localhost:3000", f"traceparent: {TRACE}-01", "X-Request-Id: one"))[1]
+        servers = [span for span in collector.spans() if span.kind == Span.SPAN_KIND_SERVER]
+        one, two = [{item.key: item.value for item in span.attributes} for span in servers]
+        assert two.pop("client.address").string_value == "127.0.0.1"
+        assert one == two
+        assert len({span.parent_span_id for span in servers}) == 1
+        for server in servers:
+            children = {span.name for span in collector.spans() if span.parent_span_id == server.span_id}
+            assert children == {"queue", "inference.GRPCInferenceService/ModelInfer"}
+    finally:
+        collector.close()
 
 
 numbers = st.floats(allow_nan=True) | st.integers(-(2**70), 2**70)

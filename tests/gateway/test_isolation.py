@@ -9,11 +9,19 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.isolation import RESERVED_SECONDS
 from inference_core import errors
 from tests.gateway.fake_worker import Asked, FakeWorker, echo
 from tests.gateway.hop import MODEL, class_of, hop
 from tests.gateway.mortals import Mortal, mortals
+
+RESERVED = 0.2
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a worker free for a short time only."""
+    monkeypatch.setattr("gateway.isolation.RESERVED_SECONDS", RESERVED)
+    monkeypatch.setattr("gateway.workers.RESERVED_SECONDS", RESERVED)
 
 
 async def test_a_lonely_input_shares_its_worker_with_nobody() -> None:
@@ -70,7 +78,7 @@ async def test_a_reserved_worker_is_given_back() -> None:
         one.workers.release(MODEL, slot)
         started = time.monotonic()
         assert class_of(await asyncio.wait_for(asked, 3.0)) == 3
-        assert time.monotonic() - started > RESERVED_SECONDS / 2
+        assert time.monotonic() - started > RESERVED / 2
 
 
 async def test_a_worker_is_kept_free_for_whoever_still_wants_it() -> None:
@@ -85,7 +93,7 @@ async def test_a_worker_is_kept_free_for_whoever_still_wants_it() -> None:
         one.workers.listen(want)
         assert one.workers.claim(MODEL, alone=True) is None
         with pytest.raises(errors.DeadlineExceeded):
-            await one.ask(1, seconds=2 * RESERVED_SECONDS)
+            await one.ask(1, seconds=2 * RESERVED)
         assert slot.in_flight == {MODEL: 1}
         one.workers.release(MODEL, slot)
         assert slot.in_flight == {MODEL: 1}

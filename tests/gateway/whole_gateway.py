@@ -159,13 +159,13 @@ def _answer(model: str, inputs: Arrays) -> Arrays:
 
 
 @contextlib.contextmanager
-def gateway(**limits: object) -> Iterator[Gateway]:
+def gateway(otlp_endpoint: str = "", **limits: object) -> Iterator[Gateway]:
     """Serve the whole gateway in a thread; a test that leaves makes it leave."""
     with tempfile.TemporaryDirectory(prefix="gate-") as folder, contextlib.ExitStack() as stack:
         document = {
             "gateway": {"deadline": 2.0, **limits},
             "inference": {"workers": 1},
-            "telemetry": {"otlp_endpoint": "", "log_lines_per_second": 100_000.0},
+            "telemetry": {"otlp_endpoint": otlp_endpoint, "sample_ratio": 1.0, "log_lines_per_second": 100_000.0},
             "layout": {"run_folder": folder},
         }
         complaints = Complaints()

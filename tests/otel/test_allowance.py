@@ -1,71 +1,64 @@
-"""So many a second."""
+"""So many a second, evenly refilled."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from otel import allowance
 from otel.allowance import Allowance
 
 
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        """Return the time in seconds."""
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Have allowances read a clock that the test moves."""
-    clock = Clock()
-    monkeypatch.setattr(allowance, "time", SimpleNamespace(monotonic=clock.monotonic))
-    return clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a clock that a test moves."""
+    now = [100.0]
+    monkeypatch.setattr("otel.allowance.time.monotonic", lambda: now[0])
+    return now
 
 
-def test_a_burst_gets_one_second_of_it(clock: Clock) -> None:
-    """At one time as many pass as in a second; the others are counted until reset."""
-    allowed = Allowance(3.0)
-    assert [allowed.take() for _ in range(5)] == [True, True, True, False, False]
-    assert (allowed.left_out, allowed.reset(), allowed.left_out) == (2, 2, 0)
+def taken(allowance: Allowance, tries: int) -> int:
+    """Return how many of so many tries pass."""
+    return sum(allowance.take() for _ in range(tries))
 
 
-@pytest.mark.parametrize("per_second", [0.5, 1.0, 20.0, 333.0])
-def test_in_the_long_run_it_is_the_rate(clock: Clock, per_second: float) -> None:
-    """Asked far more often than that, it lets the rate through, and never much more than saved for a second."""
-    allowed = Allowance(per_second)
-    passed = 0
-    for _ in range(10_000):
-        clock.now += 0.002
-        passed += allowed.take()
-    assert per_second * 20 - 1 <= passed <= per_second * 21 + 1
-    assert passed + allowed.left_out == 10_000
+def test_a_burst_gets_one_seconds_worth(clock: list[float]) -> None:
+    """At once as many as in a second, however long nothing was asked for."""
+    allowance = Allowance(20)
+    assert taken(allowance, 100) == 20
+    clock[0] += 0.5
+    assert taken(allowance, 100) == 10
+    clock[0] += 1000
+    assert taken(allowance, 100) == 20
 
 
-def test_an_idle_hour_saves_no_more_than_a_second(clock: Clock) -> None:
-    """What is not used does not add up."""
-    allowed = Allowance(2.0)
-    clock.now += 3600
-    assert sum(allowed.take() for _ in range(10)) == 2
+def test_what_was_left_out_is_counted_once(clock: list[float]) -> None:
+    """`reset` tells how many since the last time."""
+    allowance = Allowance(5)
+    taken(allowance, 12)
+    assert (allowance.reset(), allowance.reset()) == (7, 0)
 
 
-def test_less_than_one_a_second_still_lets_one_pass_in_time(clock: Clock) -> None:
-    """One in four seconds is one in four seconds, not never."""
-    allowed = Allowance(0.25)
-    assert not allowed.take()
-    clock.now += 3.1
-    assert allowed.take()
-    assert not allowed.take()
+@pytest.mark.parametrize(("per_second", "passed"), [(0.0, 0), (0.1, 10), (0.5, 50)])
+def test_less_than_one_a_second_is_possible(clock: list[float], per_second: float, passed: int) -> None:
+    """A small rate lets one through now and then, none at all means none."""
+    allowance = Allowance(per_second)
+    count = 0
+    for _ in range(100):
+        clock[0] += 1
+        count += taken(allowance, 3)
+    assert abs(count - passed) <= 1
 
 
-def test_none_is_none(clock: Clock) -> None:
-    """An allowance of 0 lets nothing pass, ever."""
-    allowed = Allowance(0.0)
-    clock.now += 1e6
-    assert not allowed.take()
+@given(st.lists(st.floats(0, 0.3), max_size=200))
+def test_never_more_than_the_rate(pauses: list[float]) -> None:
+    """Over any time no more than the rate allows for it, plus one second's worth."""
+    now = [0.0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otel.allowance.time.monotonic", lambda: now[0])
+        allowance, count = Allowance(7), 0
+        for pause in pauses:
+            now[0] += pause
+            count += allowance.take()
+    assert count <= 7 * now[0] + 7 + 1e-6
+    assert count + allowance.left_out == len(pauses)

@@ -82,12 +82,20 @@ async def test_waiting_counts_from_when_a_request_was_due() -> None:
 async def test_a_refused_client_that_retries_is_one_request_with_several_attempts() -> None:
     """Retries leave at once, and the last answer counts."""
 
-    async def every_third(number: int, writer: asyncio.StreamWriter) -> None:
-        await (answer if number % 3 == 2 else refuse)(number, writer)
+    async def at_first(number: int, writer: asyncio.StreamWriter) -> None:
+        await (refuse if number < 50 else answer)(number, writer)
 
-    _, records = await result_of(every_third, retries=2, connections=1, most_connections=1, patience=5)
+    _, records = await result_of(at_first, retries=50, connections=1, most_connections=1, patience=5)
     assert records.statuses() == {"200": 100}
-    assert records.attempts.sum() == 300
+    assert records.attempts.sum() == 150
+    assert records.attempts.max() > 1
+
+
+async def test_a_client_gives_up_after_its_retries() -> None:
+    """With two retries a request is sent three times, and then counts as what came last."""
+    _, records = await result_of(refuse, retries=2, patience=5)
+    assert records.statuses() == {"503": 100}
+    assert (records.attempts == 3).all()
 
 
 async def test_answers_of_failures_are_kept_as_samples() -> None:
