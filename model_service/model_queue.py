@@ -68,6 +68,8 @@ class ModelQueue(Consumers[Place]):
         self._name, self._version, self._runtime = model.on_disk.name, model.on_disk.version, model.runtime
         self._switch, self._observe = switch, observe
         self._idle = [Place(thread) for thread in model.threads]
+        self._is_turn_taken = False
+        self._max_rows = description.max_batch_size
         self._holds = description.max_queue_delay > 0
         # Where every size but the number of rows is declared, whatever passed the signature check is alike.
         self._is_alike = all(size != -1 for tensor in description.inputs for size in tensor.shape[1:])
@@ -90,8 +92,37 @@ class ModelQueue(Consumers[Place]):
         Raises Overloaded, DeadlineExceeded, ModelFailed or what the model refuses with.
         """
         key: Hashable = ALIKE if self._is_alike else signature_of(inputs)
-        outputs: Arrays = await self._batcher.answer(Entry(key, inputs, deadline, call))
+        entry = Entry(key, inputs, deadline, call)
+        if self._may_run_at_once(entry):
+            return self._at_once(entry)
+        outputs: Arrays = await self._batcher.answer(entry)
         return outputs
+
+    def _may_run_at_once(self, entry: Entry) -> bool:
+        is_free = bool(self._idle) and not self._holds and not self._batcher.queued_rows
+        could_share = self._is_turn_taken and 2 * entry.rows <= self._max_rows
+        return is_free and not could_share and self._switch.allows(entry.size)
+
+    def _end_turn(self) -> None:
+        self._is_turn_taken = False
+
+    def _at_once(self, entry: Entry) -> Arrays:
+        # The Batcher's turn would take longer than the model. Small calls that are ready as well share the next batch.
+        self._is_turn_taken = True
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        entry.deadline.check()
+        entry.queued_at = now()
+        place = self._idle[-1]
+        attempt = Attempt([entry])
+        self._begin(attempt, place, "idle")
+        try:
+            (outputs,) = self._attempt(attempt, on_loop=True)
+        except (Exception, SystemExit) as error:
+            raise self._told(error) from error
+        else:
+            return outputs
+        finally:
+            self._note([attempt], on_loop=True)
 
     async def close(self) -> None:
         """Answer what waits as late and wait for what runs."""
@@ -153,6 +184,9 @@ class ModelQueue(Consumers[Place]):
     def _answer(self, outcomes: list[Outcome], attempts: list[Attempt], *, on_loop: bool) -> None:
         for entry, outcome in outcomes:
             self._answer_one(entry, outcome)
+        self._note(attempts, on_loop=on_loop)
+
+    def _note(self, attempts: Sequence[Attempt], *, on_loop: bool) -> None:
         was_on = self._switch.is_on
         for attempt in attempts:
             ended_at = attempt.started_at + attempt.seconds
@@ -185,7 +219,8 @@ class ModelQueue(Consumers[Place]):
         attempt = Attempt(wanted)
         self._begin(attempt, place, batch.reason)
         try:
-            return outcomes + self._attempt(attempt, on_loop=place.is_on_loop), [attempt]
+            shares = self._attempt(attempt, on_loop=place.is_on_loop)
+            return [*outcomes, *zip(wanted, shares, strict=True)], [attempt]
         except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, even exit(), the worker goes on
             if len(wanted) == 1:
                 return [*outcomes, (wanted[0], self._told(error))], [attempt]
@@ -202,7 +237,7 @@ class ModelQueue(Consumers[Place]):
             attempts.append(attempt)
             self._begin(attempt, place, "alone")
             try:
-                ((_, outputs),) = self._attempt(attempt, on_loop=place.is_on_loop)
+                (outputs,) = self._attempt(attempt, on_loop=place.is_on_loop)
                 answer(entry, outputs)
             except (Exception, SystemExit) as error:  # noqa: BLE001  # as above
                 answer(entry, self._told(error))
@@ -222,7 +257,7 @@ class ModelQueue(Consumers[Place]):
             call.computation = computation
             index += call.requests
 
-    def _attempt(self, attempt: Attempt, *, on_loop: bool) -> list[Outcome]:
+    def _attempt(self, attempt: Attempt, *, on_loop: bool) -> list[Arrays]:
         entries = attempt.entries
         error = ""
         watch = Stopwatch()
@@ -240,7 +275,7 @@ class ModelQueue(Consumers[Place]):
             for entry in entries:
                 computation = entry.context.computation
                 computation.ended_at, computation.error = watch.started_at + attempt.seconds, error
-        return list(zip(entries, shares, strict=True))
+        return shares
 
     def _told(self, error: BaseException) -> InferenceHubError:
         if isinstance(error, InferenceHubError):

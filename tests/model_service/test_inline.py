@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import time
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from inference_core.deadline import Deadline
+from inference_core.errors import DeadlineExceeded, ModelFailed
 from inference_core.tensors import Arrays
 from model_service.engine import Engine
 from model_service.inline import (
@@ -20,7 +22,7 @@ from model_service.inline import (
     InlineSwitch,
     Stopwatch,
 )
-from tests.model_service.worker import Options, call_to, classify, engine_of, loaded, registry_of
+from tests.model_service.worker import Options, call_to, classify, engine_of, loaded, registry_of, runtime_of
 
 LIMIT = 0.001
 QUICK, STUMBLING, BLOCKING = LIMIT / 2, LIMIT * 5, LIMIT * 50
@@ -150,6 +152,39 @@ async def test_a_quick_model_moves_to_the_loop_and_a_blocking_one_back() -> None
     chameleon.sleeps = False
     await ask(engine, NEEDED + 5)
     assert all(thread is not loop_thread for thread in chameleon.threads[-NEEDED - 5 :])
+    await engine.close()
+    registry.close()
+
+
+async def test_calls_that_are_ready_together_share_a_batch_there_too() -> None:
+    """Of calls that arrive at once for a model on the loop the first is computed at once, the others together."""
+    model = loaded("m")
+    registry = registry_of([model])
+    engine = engine_of(registry, Options(inline_seconds=0.01))
+    await ask(engine, NEEDED + 5)
+    asked = runtime_of(model).asked
+    del asked[:]
+    await asyncio.gather(*(ask(engine, 1) for _ in range(3)))
+    assert [inputs["features"].shape[0] for inputs in asked] == [1, 2]
+    await engine.close()
+    registry.close()
+
+
+async def test_failures_on_the_loop_are_told_as_in_threads() -> None:
+    """What a model on the loop raises becomes the same error, and the model goes on."""
+
+    def refuse_some(inputs: Arrays) -> Arrays:
+        if inputs["features"][0, 0]:
+            raise ValueError
+        return classify(inputs)
+
+    registry = registry_of([loaded("m", refuse_some)])
+    engine = engine_of(registry, Options(inline_seconds=0.01))
+    await ask(engine, NEEDED + 5)
+    for deadline, error in ((30.0, ModelFailed), (0.0, DeadlineExceeded)):
+        with pytest.raises(error):
+            await engine.infer("m", "", {"features": np.ones((1, 3), np.float32)}, Deadline.after(deadline), call_to())
+    await ask(engine, 1)
     await engine.close()
     registry.close()
 
