@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from itertools import accumulate, chain
+from itertools import accumulate, chain, takewhile
 from typing import Generic, Protocol, TypeVar
 
 BACKGROUND_TURN = 20
@@ -35,15 +35,15 @@ class Lanes(Generic[E]):
         self.max_rows = max_rows
         self._max_delay = max_delay
         self._classes: tuple[Class[E], Class[E]] = (OrderedDict(), OrderedDict())
+        # All entries of a class by arrival: with a lane for each of thousands, none could be looked at for every batch.
+        self._arrivals: tuple[Lane[E], Lane[E]] = (OrderedDict(), OrderedDict())
         self._since_background = 0
 
     def __bool__(self) -> bool:
-        return bool(self._classes[0] or self._classes[1])
+        return bool(self._arrivals[0] or self._arrivals[1])
 
     def __iter__(self) -> Iterator[E]:
-        for lanes in self._classes:
-            for lane in lanes.values():
-                yield from lane
+        return chain(*self._arrivals)
 
     def append(self, entry: E) -> None:
         """Queue an entry behind those of its lane."""
@@ -52,6 +52,7 @@ class Lanes(Generic[E]):
         if lane is None:
             lane = lanes[entry.key] = OrderedDict()
         lane[entry] = None
+        self._arrivals[entry.background][entry] = None
 
     def prepend(self, entry: E) -> None:
         """Queue an entry before all others of its class."""
@@ -59,13 +60,15 @@ class Lanes(Generic[E]):
         lanes = self._classes[entry.background]
         lanes[entry.key].move_to_end(entry, last=False)
         lanes.move_to_end(entry.key, last=False)
+        self._arrivals[entry.background].move_to_end(entry, last=False)
 
     def remove(self, entry: E) -> bool:
         """Take one entry out, wherever it is; return whether it was there."""
-        lanes = self._classes[entry.background]
-        lane = lanes.get(entry.key)
-        if lane is None or entry not in lane:
+        arrivals, lanes = self._arrivals[entry.background], self._classes[entry.background]
+        if entry not in arrivals:
             return False
+        del arrivals[entry]
+        lane = lanes[entry.key]
         del lane[entry]
         if not lane:
             del lanes[entry.key]
@@ -73,12 +76,14 @@ class Lanes(Generic[E]):
 
     def oldest(self, *, background: bool) -> float | None:
         """Return since when the longest waiting entry of a class waits."""
-        lanes = self._classes[background]
-        return min([next(iter(lane)).queued_at for lane in lanes.values()]) if lanes else None
+        arrivals = self._arrivals[background]
+        return next(iter(arrivals)).queued_at if arrivals else None
 
     def older_than(self, time: float) -> list[E]:
         """Return all entries that were queued before a time."""
-        return [entry for entry in self if entry.queued_at < time]
+        return [
+            entry for arrivals in self._arrivals for entry in takewhile(lambda entry: entry.queued_at < time, arrivals)
+        ]
 
     def pause(self, time: float) -> float:
         """Return for how many seconds every batch may be held so that it fills; 0 where one is to leave now."""
@@ -110,10 +115,13 @@ class Lanes(Generic[E]):
                 break
             entries.append(entry)
             rows += entry.rows
-        if len(entries) - before == len(lane):
+        taken = entries[before:]
+        for entry in taken:
+            del self._arrivals[entry.background][entry]
+        if len(taken) == len(lane):
             del lanes[key]
             return rows
-        for entry in entries[before:]:
+        for entry in taken:
             del lane[entry]
         return rows
 

