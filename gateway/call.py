@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from inference_core.deadline import Deadline
 from otel.requests import RequestTrace
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct, gc=False):
     """One request: its deadline, id, trace and class. The rest is learned on the way and told to log and metrics.
 
     Seconds: `queued` in the gateway, `hop` on the wire and in the worker's border, `waited` in the worker's queue,
@@ -28,4 +27,3 @@ class Call:
     hop: float = 0.0
     waited: float = 0.0
     computed: float = 0.0
-    notes: dict[str, object] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+import msgspec
 from opentelemetry.trace import Tracer
 
 from gateway.attempts import Attempts
@@ -18,7 +19,7 @@ from gateway.workers import Workers
 from inference_core import errors
 from inference_core.admission import Admission, Limits, NoAdmission
 from inference_core.batching import Batcher, Entry
-from inference_core.deadline import Deadline
+from inference_core.deadline import Deadline, now
 from inference_core.inference import Inference
 from inference_core.settings import Gateway
 from inference_core.stacking import signature_of
@@ -28,19 +29,20 @@ RETURN_SECONDS = 0.02
 """Kept back from the hop, so that also the answer to a missed deadline leaves before that deadline."""
 
 
-class Asked:
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """A request that was queued: `future` becomes its Inference or error."""
 
-    __slots__ = ("_batcher", "_entry", "future")
+    entry: Entry
+    batcher: Batcher[Slot]
 
-    def __init__(self, entry: Entry, batcher: Batcher[Slot]) -> None:
-        self._entry = entry
-        self._batcher = batcher
-        self.future: asyncio.Future[Inference] = entry.future
+    @property
+    def future(self) -> asyncio.Future[Inference]:
+        """Where the answer will be."""
+        return self.entry.future
 
     def leave(self) -> None:
         """Take the request out, because nobody waits for its answer any more."""
-        self._batcher.withdraw(self._entry)
+        self.batcher.withdraw(self.entry)
 
 
 class Dispatcher:
@@ -138,5 +140,4 @@ class Dispatcher:
 
 
 def _hop_deadline(deadline: Deadline) -> Deadline:
-    remaining = deadline.remaining()
-    return Deadline(deadline.at - min(RETURN_SECONDS, remaining / 2))
+    return Deadline(deadline.at - min(RETURN_SECONDS, (deadline.at - now()) / 2))

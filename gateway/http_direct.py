@@ -10,21 +10,20 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
+import msgspec
+
 from gateway.replies import DirectRoute, DirectRoutes, Fields, Reply, Work
 
 MOST_BYTES = 64 * 1024
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
-class Pending:
+class Pending(msgspec.Struct):
     """A request whose header section allows a direct answer, while its body arrives."""
 
-    __slots__ = ("body", "fields", "route")
-
-    def __init__(self, route: DirectRoute, fields: Fields) -> None:
-        self.route = route
-        self.fields = fields
-        self.body = b""
+    route: DirectRoute
+    fields: Fields
+    body: bytes = b""
 
 
 def pending(routes: DirectRoutes, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> Pending | None:

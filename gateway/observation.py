@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from typing import Any
 
+import msgspec
 import structlog
 from opentelemetry.trace import Status, StatusCode
 
@@ -28,16 +29,13 @@ PREDICT = "/predict"
 log = structlog.get_logger()
 
 
-class Observed:
+class Observed(msgspec.Struct, frozen=True, gc=False):
     """A request that was begun and not ended; `started` is on time.perf_counter."""
 
-    __slots__ = ("method", "request_id", "started", "trace")
-
-    def __init__(self, method: str, request_id: str, trace: RequestTrace) -> None:
-        self.started = time.perf_counter()
-        self.method = method
-        self.request_id = request_id
-        self.trace = trace
+    method: str
+    request_id: str
+    trace: RequestTrace
+    started: float
 
 
 class Observer:
@@ -52,7 +50,10 @@ class Observer:
 
     def begin(self, method: str, request_id: str, traceparent: str, tracestate: str) -> Observed:
         """Begin, with the header values that the client sent or empty ones."""
-        return Observed(method, request_id_from(request_id), self._traces.begin(method, traceparent, tracestate))
+        started = time.perf_counter()
+        return Observed(
+            method, request_id_from(request_id), self._traces.begin(method, traceparent, tracestate), started
+        )
 
     def end(self, observed: Observed, route: str, status: int, call: Call | None, refused: str = "") -> None:
         """End with a route template and a status; `refused` is the reason of a request that was turned away."""

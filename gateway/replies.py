@@ -6,12 +6,14 @@ gunicorn's arbiter imports the border before it forks, so nothing here may impor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 Fields = Mapping[bytes, bytes]
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer with a JSON body; `retry_after` in whole seconds, 0 for none."""
 
     status: int

@@ -50,17 +50,17 @@ def classification_of(model: str, outputs: Arrays) -> Classification:
 
     Raises InvalidInput for a model that does not classify, ModelFailed for a confidence that is not finite.
     """
-    if not {"class_id", "confidence"} <= outputs.keys():
+    class_id, shares, label = outputs.get("class_id"), outputs.get("confidence"), outputs.get("label")
+    if class_id is None or shares is None:
         raise InvalidInput(f"Model {model} does not classify: it answers with {', '.join(outputs)}. Use ModelInfer.")
-    if not outputs["class_id"].size or not outputs["confidence"].size:
+    if not class_id.size or not shares.size:
         raise ModelFailed(f"Model {model} answered with no row.")
     # Through its shortest decimal form: 0.44 as FP32 is to stay 0.44, not to become 0.4399999976158142.
-    confidence = float(str(outputs["confidence"].flat[0]))
+    confidence = float(str(shares[0] if shares.ndim == 1 else shares.flat[0]))
     if not math.isfinite(confidence):
         raise ModelFailed(f"Model {model} answered with a confidence that is not a number.")
-    label = outputs.get("label")
-    return Classification(int(outputs["class_id"].flat[0]), confidence, "" if label is None else _text(label))
+    return Classification(int(class_id.item(0)), confidence, "" if label is None else _text(label))
 
 
 def _text(label: Array) -> str:
-    return bytes(label.flat[0]).decode(errors="replace")
+    return bytes(label.item(0)).decode(errors="replace")

@@ -12,7 +12,7 @@ now = time.monotonic
 """The clock of every deadline: seconds that no adjustment of the wall clock moves."""
 
 
-class Deadline(msgspec.Struct, frozen=True):
+class Deadline(msgspec.Struct, frozen=True, gc=False):
     """A point on this process's monotonic clock; it crosses to another process as the seconds that remain."""
 
     at: float

@@ -7,7 +7,8 @@ A call that carries several requests lists them in its parameter `requests`: for
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from inference_core.names import is_request_id
 
@@ -16,7 +17,7 @@ LONGEST_TRACEPARENT = 64
 LONGEST_COUNT = 9
 
 
-class Member(NamedTuple):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """One request of a call: its rows, its id, and the W3C traceparent under which its worker's spans belong."""
 
     rows: int

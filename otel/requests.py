@@ -10,6 +10,7 @@ import os
 import random
 import re
 
+import msgspec
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -34,16 +35,13 @@ _random = random.Random(random.SystemRandom().getrandbits(64))  # noqa: S311  # 
 os.register_at_fork(after_in_child=_random.seed)  # gunicorn's arbiter imports this, and its workers must differ
 
 
-class RequestTrace:
+class RequestTrace(msgspec.Struct, frozen=True, gc=False):
     """The trace of one request: `span` is None unless the trace is kept."""
 
-    __slots__ = ("span", "span_id", "state", "trace_id")
-
-    def __init__(self, trace_id: str, span_id: str, state: str, span: Span | None) -> None:
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.state = state
-        self.span = span
+    trace_id: str
+    span_id: str
+    state: str
+    span: Span | None
 
     @property
     def traceparent(self) -> str:
