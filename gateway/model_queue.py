@@ -220,11 +220,19 @@ class ModelQueue(Consumers[Slot]):
     def _suspected(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             entry.losses += 1
-        patience = 0 if len(self._quarantine) else HALVED_ONCE
+        patience = self._patience(entries)
         alone = [entry for entry in entries if entry.losses > patience]
         self.batcher.put_back(alone, alone=True)
         for half in halved([entry for entry in entries if entry.losses <= patience]):
             self.batcher.put_back(half)
+
+    def _patience(self, entries: Sequence[Entry]) -> int:
+        # Once killers are about, a lost batch most likely has one. But lonely inputs run one after the other, and where
+        # the model is slow that alone would make their neighbours late.
+        if not entries or not len(self._quarantine):
+            return HALVED_ONCE
+        seconds = len(entries) * self._stalls.durations.p99
+        return 0 if seconds < min([entry.deadline.remaining() for entry in entries]) / 2 else HALVED_ONCE
 
     # Hedges
 

@@ -6,7 +6,7 @@ before anything is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -85,12 +85,12 @@ class Admission:
         """Whether the next batch is to be made of the newest entries."""
         return self._limits.sheds and self._accounts[0].standing.stands
 
-    def admit(self, entry: Waiting) -> None:
+    def admit(self, entry: Waiting, time: float) -> None:
         """Count an entry in; raises Overloaded where it cannot be answered in time. One may always wait."""
         if self.rows:
             if self._is_full(entry):
                 raise self.refusal(entry, "full")
-            self._check_wait(entry)
+            self._check_wait(entry, entry.deadline.at - time)
         self.put_back(entry)
 
     def put_back(self, entry: Waiting) -> None:
@@ -101,15 +101,16 @@ class Admission:
         account.rows += entry.rows
         account.bytes += entry.size
 
-    def left(self, entry: Waiting) -> None:
-        """Count an entry out."""
-        self.rows -= entry.rows
-        self.bytes -= entry.size
-        account = self._accounts[entry.background]
-        account.rows -= entry.rows
-        account.bytes -= entry.size
-        if not account.rows:
-            account.standing.clear()
+    def left(self, entries: Iterable[Waiting]) -> None:
+        """Count entries out."""
+        for entry in entries:
+            self.rows -= entry.rows
+            self.bytes -= entry.size
+            account = self._accounts[entry.background]
+            account.rows -= entry.rows
+            account.bytes -= entry.size
+            if not account.rows:
+                account.standing.clear()
 
     def drained(self, rows: int, seconds: float, time: float, *, leaves_others: bool) -> None:
         """Note a batch that ended at `time` after `seconds`, with that many rows answered.
@@ -158,9 +159,8 @@ class Admission:
             account.rows + entry.rows > rows * BACKGROUND_SHARE or account.bytes + entry.size > size * BACKGROUND_SHARE
         )
 
-    def _check_wait(self, entry: Waiting) -> None:
+    def _check_wait(self, entry: Waiting, remaining: float) -> None:
         wait = self._wait(entry)
-        remaining = entry.deadline.remaining()
         if wait + self.batch_seconds.median > remaining:
             raise self.refusal(entry, "deadline")
         if self._accounts[entry.background].standing.stands and wait > min(self._target, DEADLINE_SHARE * remaining):
@@ -177,7 +177,7 @@ class Admission:
 class NoAdmission(Admission):
     """Admits everything and sheds nothing: for measuring what the limits are good for."""
 
-    def admit(self, entry: Waiting) -> None:
+    def admit(self, entry: Waiting, time: float) -> None:  # noqa: ARG002  # the signature of its base
         """Count an entry in."""
         self.put_back(entry)
 

@@ -106,8 +106,9 @@ class Batcher(Generic[Place]):
         if self._closed:
             raise self._late(entry)
         entry.deadline.check()
-        self._admission.admit(entry)
-        entry.queued_at = now()
+        time = now()
+        self._admission.admit(entry, time)
+        entry.queued_at = time
         self._lanes.append(entry)
         self._expiry.add(entry)
         self.wake()
@@ -121,15 +122,13 @@ class Batcher(Generic[Place]):
     def resolve(self, entry: Entry, answer: Any) -> None:
         """Answer an entry, unless it has left or was answered."""
         if not entry.future.done():
-            self._expiry.discard(entry)
-            self._count_out(entry)
+            self._settle(entry)
             entry.future.set_result(answer)
 
     def fail(self, entry: Entry, error: BaseException) -> None:
         """Answer an entry with an error, unless it has left or was answered."""
         if not entry.future.done():
-            self._expiry.discard(entry)
-            self._count_out(entry)
+            self._settle(entry)
             entry.future.set_exception(error)
 
     def put_back(self, entries: Iterable[Entry], *, alone: bool = False) -> None:
@@ -175,6 +174,13 @@ class Batcher(Generic[Place]):
             if self._delay is not None:
                 self._delay.cancel()
 
+    def _settle(self, entry: Entry) -> None:
+        self._expiry.discard(entry)
+        if entry.batch is not None:
+            entry.batch.live -= 1
+        else:
+            self._count_out(entry)
+
     def _expire(self, entry: Entry) -> None:
         if not entry.future.done():
             entry.future.set_exception(self._late(entry))
@@ -189,10 +195,10 @@ class Batcher(Generic[Place]):
         if entry.batch is not None:
             entry.batch.live -= 1
         elif self._lanes.remove(entry):
-            self._admission.left(entry)
+            self._admission.left((entry,))
         elif entry in self._isolated:
             del self._isolated[entry]
-            self._admission.left(entry)
+            self._admission.left((entry,))
             if not self._isolated:
                 self._consumers.unreserve()
                 self.wake()
@@ -232,7 +238,11 @@ class Batcher(Generic[Place]):
         self._delay = asyncio.get_running_loop().call_later(pause, self.wake)
 
     def _start(self, place: Place, taken: list[Entry], reason: str, time: float) -> None:
-        entries = [entry for entry in taken if self._is_wanted(entry, time)]
+        self._admission.left(taken)
+        # The timer may be late by a tick, and a cancelled task tells its entry only when it runs next.
+        entries = [entry for entry in taken if entry.deadline.at > time and not entry.future.done()]
+        if len(entries) < len(taken):
+            self._expire_late(taken, time)
         if not entries:
             self._consumers.release(place)
             return
@@ -245,22 +255,16 @@ class Batcher(Generic[Place]):
         batch.task = asyncio.get_running_loop().create_task(self._consumers.run(place, batch))
         batch.task.add_done_callback(partial(self._finish, place, batch))
 
-    def _is_wanted(self, entry: Entry, time: float) -> bool:
-        # The timer may be late by a tick, and a cancelled task tells its entry only when it runs next.
-        self._admission.left(entry)
-        if entry.future.done():
-            return False
-        if entry.deadline.at > time:
-            return True
-        self._expiry.discard(entry)
-        self._expire(entry)
-        return False
+    def _expire_late(self, taken: list[Entry], time: float) -> None:
+        for entry in taken:
+            if entry.deadline.at <= time and self._expiry.discard(entry):
+                self._expire(entry)
 
     def _finish(self, place: Place, batch: Batch, task: asyncio.Task[None]) -> None:
         self._running.discard(batch)
         error = None if task.cancelled() else task.exception()
         rows = 0 if task.cancelled() else sum([entry.rows for entry in batch.entries if entry.batch is batch])
-        for entry in batch.waiting():
+        for entry in batch.waiting() if batch.live else ():
             self.fail(entry, error if isinstance(error, Exception) else ModelFailed(UNANSWERED))
         batch.entries = []  # else entry and batch hold each other, and the inputs stay for the garbage collector
         time = now()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from inference_core.errors import DeadlineExceeded
 
@@ -11,8 +12,7 @@ now = time.monotonic
 """The clock of every deadline: seconds that no adjustment of the wall clock moves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(msgspec.Struct, frozen=True):
     """A point on this process's monotonic clock; it crosses to another process as the seconds that remain."""
 
     at: float

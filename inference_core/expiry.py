@@ -31,16 +31,16 @@ class Expiry(Generic[T]):
 
     def __init__(self, expire: Callable[[T], None]) -> None:
         self._expire = expire
-        self._ticks: dict[int, dict[T, None]] = {}
+        self._ticks: dict[float, dict[T, None]] = {}  # whole numbers, by the tick in which a deadline lies
         self._timer: asyncio.TimerHandle | None = None
-        self._armed_tick = 0
+        self._armed_tick = 0.0
 
     def __len__(self) -> int:
         return sum(len(items) for items in self._ticks.values())
 
     def add(self, item: T) -> None:
         """Watch an item."""
-        tick = _tick_of(item)
+        tick = item.deadline.at // TICK_SECONDS
         items = self._ticks.get(tick)
         if items is None:
             self._ticks[tick] = {item: None}
@@ -51,7 +51,7 @@ class Expiry(Generic[T]):
 
     def discard(self, item: T) -> bool:
         """Stop watching an item; return whether it was watched."""
-        tick = _tick_of(item)
+        tick = item.deadline.at // TICK_SECONDS
         items = self._ticks.get(tick)
         if items is None or item not in items:
             return False
@@ -67,23 +67,19 @@ class Expiry(Generic[T]):
             self._timer.cancel()
             self._timer = None
 
-    def _arm(self, tick: int) -> None:
+    def _arm(self, tick: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._armed_tick = tick
-        delay = max(0.0, tick * TICK_SECONDS - now()) + CLOCK_SECONDS
+        delay = max(0.0, (tick + 1) * TICK_SECONDS - now()) + CLOCK_SECONDS
         self._timer = asyncio.get_running_loop().call_later(delay, self._turn)
 
     def _turn(self) -> None:
         self._timer = None
-        current = int(now() / TICK_SECONDS)
-        for tick in sorted(tick for tick in self._ticks if tick <= current):
+        current = now() // TICK_SECONDS
+        # Only ticks that are over: nothing expires before its deadline.
+        for tick in sorted(tick for tick in self._ticks if tick < current):
             for item in self._ticks.pop(tick, ()):
                 self._expire(item)
         if self._ticks:
             self._arm(min(self._ticks))
-
-
-def _tick_of(item: Expiring) -> int:
-    # Rounded up: nothing expires before its deadline.
-    return int(item.deadline.at / TICK_SECONDS) + 1

@@ -25,6 +25,7 @@ class Queued(Protocol):
 
 E = TypeVar("E", bound=Queued)
 Lane = OrderedDict[E, None]
+Class = OrderedDict[Hashable, Lane[E]]
 
 
 class Lanes(Generic[E]):
@@ -33,7 +34,7 @@ class Lanes(Generic[E]):
     def __init__(self, max_rows: int, max_delay: float = 0.0) -> None:
         self.max_rows = max_rows
         self._max_delay = max_delay
-        self._classes: tuple[OrderedDict[Hashable, Lane[E]], ...] = (OrderedDict(), OrderedDict())
+        self._classes: tuple[Class[E], Class[E]] = (OrderedDict(), OrderedDict())
         self._since_background = 0
 
     def __bool__(self) -> bool:
@@ -81,55 +82,58 @@ class Lanes(Generic[E]):
 
     def pause(self, time: float) -> float:
         """Return for how many seconds every batch may be held so that it fills; 0 where one is to leave now."""
-        if not self._max_delay or any(self._is_ready(lane, time) for lanes in self._classes for lane in lanes.values()):
+        if not self._max_delay or any(self._ready(lanes, time) for lanes in self._classes):
             return 0.0
         oldest = [self.oldest(background=background) for background in (False, True)]
         return min(since + self._max_delay - time for since in oldest if since is not None)
 
     def take(self, time: float, *, newest_first: bool = False) -> tuple[list[E], str]:
         """Take the next batch and why it left ("full", "delay", "idle"); there must be one that need not be held."""
-        background = self._is_background_turn(time)
-        lanes, others = self._classes[background], self._classes[not background]
-        key = next(key for key, lane in lanes.items() if self._is_ready(lane, time))
+        interactive, background = self._ready(self._classes[0], time), self._ready(self._classes[1], time)
+        lane = background if self._is_background_turn(interactive, background) else interactive
+        key = next(iter(lane or ())).key
+        first, second = self._classes if lane is interactive else reversed(self._classes)
         entries: list[E] = []
-        rows = self._fill(entries, 0, lanes, key, newest_first=newest_first)
-        if key in others and rows < self.max_rows:
-            rows = self._fill(entries, rows, others, key, newest_first=newest_first)
-        if key in lanes:
-            lanes.move_to_end(key)
+        rows = self._fill(entries, 0, first, key, newest_first=newest_first)
+        if key in second and rows < self.max_rows:
+            rows = self._fill(entries, rows, second, key, newest_first=newest_first)
+        if key in first:
+            first.move_to_end(key)
         if rows >= self.max_rows:
             return entries, "full"
         return entries, "delay" if self._max_delay else "idle"
 
-    def _fill(
-        self, entries: list[E], rows: int, lanes: OrderedDict[Hashable, Lane[E]], key: Hashable, *, newest_first: bool
-    ) -> int:
-        lane = lanes[key]
-        while lane:
-            entry = next(reversed(lane) if newest_first else iter(lane))
+    def _fill(self, entries: list[E], rows: int, lanes: Class[E], key: Hashable, *, newest_first: bool) -> int:
+        lane, before = lanes[key], len(entries)
+        for entry in reversed(lane) if newest_first else lane:
             if entries and rows + entry.rows > self.max_rows:
-                return rows
-            del lane[entry]
+                break
             entries.append(entry)
             rows += entry.rows
-        del lanes[key]
+        if len(entries) - before == len(lane):
+            del lanes[key]
+            return rows
+        for entry in entries[before:]:
+            del lane[entry]
         return rows
 
-    def _is_ready(self, lane: Lane[E], time: float) -> bool:
+    def _ready(self, lanes: Class[E], time: float) -> Lane[E] | None:
         if not self._max_delay:
-            return True
+            return next(iter(lanes.values()), None)
+        return next((lane for lane in lanes.values() if self._is_ready(lane, time)), None)
+
+    def _is_ready(self, lane: Lane[E], time: float) -> bool:
         first = next(iter(lane))
         if first.queued_at + self._max_delay <= time:
             return True
         together = chain.from_iterable(lanes.get(first.key, ()) for lanes in self._classes)
         return any(rows >= self.max_rows for rows in accumulate(entry.rows for entry in together))
 
-    def _is_background_turn(self, time: float) -> bool:
-        interactive, background = [
-            any(self._is_ready(lane, time) for lane in lanes.values()) for lanes in self._classes
-        ]
-        self._since_background += background
-        if not background or (interactive and self._since_background < BACKGROUND_TURN):
+    def _is_background_turn(self, interactive: Lane[E] | None, background: Lane[E] | None) -> bool:
+        if not background:
+            return False
+        self._since_background += 1
+        if interactive and self._since_background < BACKGROUND_TURN:
             return False
         self._since_background = 0
         return True

@@ -22,10 +22,13 @@ def rows_of(inputs: Arrays) -> int:
 
     Raises InvalidInput unless each has a first dimension and all have the same number of rows, at least one.
     """
-    counts = {array.shape[:1] for array in inputs.values()} or {(1,)}
-    if len(counts) > 1 or counts & {(), (0,)}:
-        raise InvalidInput("All inputs must have the same number of rows (first dimension), at least one.")
-    return int(counts.pop()[0])
+    common = 0
+    for array in inputs.values():
+        rows = array.shape[0] if array.ndim else 0
+        if not rows or rows != (common or rows):
+            raise InvalidInput("All inputs must have the same number of rows (first dimension), at least one.")
+        common = rows
+    return common or 1
 
 
 def bytes_of(inputs: Arrays) -> int:

@@ -29,11 +29,12 @@ class Mortal:
         self._hop = hop
 
     async def _before(self, asked: Asked) -> None:
-        if not self.deadly(asked):
-            return
         assert self._hop is not None
         (running,) = [running for running in self._hop.running if running.worker is self.fake]
         note = running.line.front.with_suffix(".alone")
+        note.unlink(missing_ok=True)  # as a worker does that has started again
+        if not self.deadly(asked):
+            return
         if asked.alone and self._leaves_notes:
             note.write_text(asked.alone, encoding="ascii")
         self.deaths.append(asked)

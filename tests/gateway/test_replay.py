@@ -55,6 +55,28 @@ async def test_an_input_that_kills_is_found_answered_and_refused() -> None:
         assert sum(len(mortal.fake.calls) for mortal in them) == calls
 
 
+@pytest.mark.parametrize(("seconds", "alone"), [(0.0, True), (0.1, False)], ids=["fast", "slow"])
+async def test_while_killers_are_about_a_lost_batch_is_taken_apart(seconds: float, alone: bool) -> None:  # noqa: FBT001  # a parameter
+    """Its inputs run alone at once, unless the model is so slow that they would be late one after the other."""
+    mortal = Mortal(one_in({999}))
+    async with mortals(mortal, batches_in_flight=1) as one:
+        assert isinstance((await one.ask_all(1, first=999))[0], errors.WorkerKiller)
+        die = mortal.fake.before
+
+        async def slow(asked: Asked) -> None:
+            await asyncio.sleep(seconds)
+            await die(asked)
+
+        mortal.fake.before = slow
+        assert await one.ask_all(1) == [0]
+        mortal.deadly = once()
+        mortal.fake.calls.clear()
+        assert await one.ask_all(8, seconds=1.5) == list(range(8))
+        lost, *others = mortal.fake.calls
+        assert len(lost.values) == 8
+        assert [bool(asked.alone) for asked in others] == ([True] * 8 if alone else [False] * 2)
+
+
 async def test_the_refusal_ends() -> None:
     """After `refuse_seconds` the input may try again: its model may have been mended."""
     mortal = Mortal(one_in({5}))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from inference_core.admission import Admission, Limits, NoAdmission
-from inference_core.deadline import Deadline
+from inference_core.deadline import Deadline, now
 from inference_core.errors import Overloaded
 from inference_core.lanes import Lanes
 
@@ -33,7 +33,7 @@ def admission(max_rows: int = 100, max_bytes: int = 1 << 20, target: float = 0.0
 def reason(admitting: Admission, request: Request) -> str:
     """Return why a request is refused, "" if it is not."""
     try:
-        admitting.admit(request)
+        admitting.admit(request, now())
     except Overloaded as refused:
         return refused.reason
     return ""
@@ -58,18 +58,17 @@ def test_rows_and_bytes_are_counted_in_and_out() -> None:
     """What was admitted or put back and has left leaves nothing behind."""
     admitting = admission()
     requests = [Request(3, 100), Request(2, 50, background=True)]
-    admitting.admit(requests[0])
+    admitting.admit(requests[0], now())
     admitting.put_back(requests[1])
     assert (admitting.rows, admitting.bytes) == (5, 150)
-    for request in requests:
-        admitting.left(request)
+    admitting.left(requests)
     assert (admitting.rows, admitting.bytes) == (0, 0)
 
 
 def test_a_full_queue_refuses_by_rows_and_by_bytes() -> None:
     """Up to the limit all come in, beyond it none, and a refusal counts nothing."""
     admitting = admission(max_rows=10, max_bytes=1000)
-    admitting.admit(Request(9, 900))
+    admitting.admit(Request(9, 900), now())
     assert [reason(admitting, Request(2, 1)), reason(admitting, Request(1, 101))] == ["full", "full"]
     assert reason(admitting, Request(1, 100)) == ""
     assert (admitting.rows, admitting.bytes) == (10, 1000)
@@ -90,10 +89,10 @@ def test_background_leaves_room_for_others() -> None:
 def test_a_wait_beyond_the_deadline_is_refused_with_its_length() -> None:
     """At ten rows a second the twentieth waits two seconds; who has less is told, who has more comes in."""
     admitting = admission()
-    admitting.admit(Request(20))
+    admitting.admit(Request(20), now())
     drain(admitting, rows=1, seconds=0.1)
     with pytest.raises(Overloaded) as refused:
-        admitting.admit(Request(deadline=Deadline.after(1.9)))
+        admitting.admit(Request(deadline=Deadline.after(1.9)), now())
     assert (refused.value.reason, refused.value.retry_after_seconds) == ("deadline", 2)
     assert refused.value.wait_seconds == pytest.approx(2.0)
     assert reason(admitting, Request(deadline=Deadline.after(3.0))) == ""
@@ -102,7 +101,7 @@ def test_a_wait_beyond_the_deadline_is_refused_with_its_length() -> None:
 def test_interactive_requests_do_not_wait_for_the_background() -> None:
     """What gives way is not counted into the wait of those it gives way to."""
     admitting = admission()
-    admitting.admit(Request(40, background=True))
+    admitting.admit(Request(40, background=True), now())
     drain(admitting, rows=1, seconds=0.1)
     assert reason(admitting, Request(deadline=Deadline.after(1.0))) == ""
     assert reason(admitting, Request(background=True, deadline=Deadline.after(1.0))) == "deadline"
@@ -111,21 +110,21 @@ def test_interactive_requests_do_not_wait_for_the_background() -> None:
 def test_a_standing_queue_takes_only_what_it_can_answer_soon() -> None:
     """While the queue stands a new request may wait for the target at most, and once it is empty as before."""
     admitting = admission(target=0.05)
-    first = Request(20)
-    admitting.admit(first)
+    waiting = [Request(20), Request()]
+    for request in waiting:
+        admitting.admit(request, now())
     drain(admitting, rows=1, seconds=0.01)
-    assert reason(admitting, Request()) == ""
     stand(admitting)
     assert reason(admitting, Request()) == "standing"
-    admitting.left(first)
-    assert reason(admitting, Request()) == ""
+    admitting.left(waiting)
+    assert [reason(admitting, Request(rows)) for rows in (20, 1)] == ["", ""]
 
 
 def test_each_class_stands_for_itself() -> None:
     """A lower class that has to wait refuses its own kind only."""
     admitting = admission(target=0.05)
-    admitting.admit(Request(20, background=True))
-    admitting.admit(Request())
+    admitting.admit(Request(20, background=True), now())
+    admitting.admit(Request(), now())
     drain(admitting, rows=1, seconds=0.01)
     stand(admitting, background=True)
     assert [reason(admitting, Request(background=background)) for background in (False, True)] == ["", "standing"]
@@ -158,7 +157,7 @@ def test_a_short_burst_before_a_slow_model_is_no_standing_queue() -> None:
 def test_lost_batches_say_nothing_about_the_rate() -> None:
     """A batch that answered nobody, and the time without any consumer, change no estimate."""
     admitting = admission()
-    admitting.admit(Request(20))
+    admitting.admit(Request(20), now())
     drain(admitting, rows=1, seconds=0.1)
     before = (admitting.rate.per_second, admitting.batch_seconds.median)
     admitting.drained(0, 50.0, 100.0, leaves_others=True)
@@ -190,6 +189,6 @@ def test_without_admission_everything_comes_in() -> None:
     """The control for measurements counts and refuses nothing."""
     admitting = NoAdmission(Limits(1, 1, 0.01, sheds=True))
     for _ in range(5):
-        admitting.admit(Request(10))
+        admitting.admit(Request(10), now())
     assert admitting.rows == 50
     assert list(admitting.shed(stand(admitting), 99.0)) == []

@@ -176,6 +176,7 @@ async def test_a_put_back_entry_may_be_answered_by_the_batch_it_left() -> None:
     desk.batcher.put_back([entry], alone=True)
     desk.batcher.put_back([entry])
     assert desk.batcher.queued_rows == 1
+    assert entry.alone  # once alone, always alone
     desk.batcher.resolve(entry, "slow, but first")
     desk.end(desk.batches[0])
     assert await task == "slow, but first"
