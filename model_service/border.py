@@ -1,7 +1,6 @@
 """The worker's border: ids and trace context in, errors out as gRPC status (one table).
 
-Our handlers are wrapped where generated code registers them: an interceptor would cost every call a lookup and several
-coroutines more.
+Our handlers are wrapped once, where generated code registers them; an interceptor would wrap them anew for each call.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Whether a model is quick enough to be computed on the event loop, which saves the turn through a thread.
 
 The danger is a model that blocks the loop: while it does, no call is answered and no probe. So only one that was quick
-NEEDED times in a row may compute there, and only with inputs like those; one that blocked it even once is sent away for
-long. On a busy machine any computation can take a few times its usual: such stumbles are let pass while they are rare.
+NEEDED times in a row may compute there, and only with inputs like those. On a busy machine any computation can take
+many times its usual, so what counts there is how long the loop was held up in all: one that holds it for
+MOST_HELD_SECONDS, or for more than HELD_SHARE of the time, is sent away for long.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from resource import RUSAGE_THREAD, getrusage
 from inference_core.deadline import now
 
 NEEDED = 64
-MOST_CREDIT = 128
-STUMBLE_COST = 16
-STUMBLE = 10  # times the limit; from there on it is blocking
 GROWTH = 2
+HELD_SHARE = 0.02
+MOST_HELD_SECONDS = 0.1
 LOCK_SECONDS = 0.005  # after which CPython makes a thread give up the interpreter lock
 FIRST_PENALTY_SECONDS = 60.0
 LONGEST_PENALTY_SECONDS = 3600.0
@@ -68,31 +68,39 @@ class InlineSwitch:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self._credit = 0
+        self._quick = 0
         self._largest = 0
+        self._may_hold = MOST_HELD_SECONDS
+        self._held_at = 0.0
         self._penalty = FIRST_PENALTY_SECONDS
         self._banned_until = 0.0
 
     @property
     def is_on(self) -> bool:
         """Whether the model computes on the loop now."""
-        return self._credit >= NEEDED
+        return self._quick >= NEEDED
 
     def allows(self, size: int) -> bool:
         """Tell whether inputs of that many bytes may be computed on the loop: not much larger ones than before."""
-        return self._credit >= NEEDED and size <= GROWTH * self._largest
+        return self._quick >= NEEDED and size <= GROWTH * self._largest
 
     def note(self, size: int, seconds: float, at: float, *, on_loop: bool) -> None:
         """Note a computation of that many bytes that ended at a time on the clock of Deadline."""
         if seconds <= self.limit:
             if at >= self._banned_until:
-                self._credit = min(MOST_CREDIT, self._credit + 1)
+                self._quick += 1
                 self._largest = max(self._largest, size)
         elif not on_loop:
-            self._credit = self._largest = 0
-        elif seconds <= STUMBLE * self.limit:
-            self._credit -= STUMBLE_COST
+            self._quick = self._largest = 0
         else:
-            self._credit = self._largest = 0
+            self._held(seconds - self.limit, at)
+
+    def _held(self, seconds: float, at: float) -> None:
+        earned = HELD_SHARE * (at - self._held_at)
+        self._may_hold = min(MOST_HELD_SECONDS, self._may_hold + earned) - seconds
+        self._held_at = at
+        if self._may_hold < 0:
+            self._quick = self._largest = 0
+            self._may_hold = MOST_HELD_SECONDS
             self._banned_until = at + self._penalty
             self._penalty = min(LONGEST_PENALTY_SECONDS, 2 * self._penalty)

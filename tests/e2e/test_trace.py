@@ -41,7 +41,7 @@ def _flat(resource: dict[str, Any], span: dict[str, Any]) -> dict[str, Any]:
 
 
 def _attributes(owner: dict[str, Any]) -> dict[str, Any]:
-    return {item["key"]: next(iter(item["value"].values())) for item in owner["attributes"]}
+    return {item["key"]: next(iter(item["value"].values())) for item in owner.get("attributes", ())}
 
 
 def jaeger_answers(system: System) -> bool:

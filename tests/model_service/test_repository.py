@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import string
 import subprocess
 import sys
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 from inference_core.errors import ConfigurationError
 from inference_core.names import is_model_name
-from model_service.repository import discover, load
+from inference_core.settings import CHECKOUT
+from model_service.repository import Description, discover, load
 from model_service.runtimes.python import PythonRuntime
 from tests.model_service.repository_tree import PYTHON_TOML, SHIPPED, add_model, shipped
 
@@ -41,6 +44,22 @@ def test_the_shipped_repository_holds_its_three_models() -> None:
         ("sentiment", "1"),
         ("v1-mock", "1"),
     ]
+
+
+def test_the_guide_says_what_is_so(tmp_path: Path) -> None:
+    """docs/MODELS.md lists every key of model.toml with its default, and its example is accepted."""
+    guide = (CHECKOUT / "docs" / "MODELS.md").read_text()
+    example = guide.partition("```toml\n")[2].partition("```")[0]
+    add_model(tmp_path, "example", example)
+    assert [model.description.max_batch_size for model in discover(tmp_path)] == [32]
+    rows = [line for line in guide.splitlines() if line.startswith("| `")]
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row.split("|")[1])} == set(
+        Description.__struct_fields__
+    )
+    told = {row.split("`")[1]: row.split("|")[2].strip() for row in rows}
+    plain = discover(SHIPPED)[0].description
+    for key in ("max_batch_size", "max_queue_delay", "inline", "instances"):
+        assert told[key] == json.dumps(getattr(plain, key))
 
 
 def test_versions_are_sorted_as_numbers_before_words(tmp_path: Path) -> None:
