@@ -48,6 +48,10 @@ class Stalls:
         if answered:
             self.durations.add(attempt.seconds())
 
+    def newest_seconds(self) -> float:
+        """Return how long the attempt that began last has been under way; 0 where there is none."""
+        return min([attempt.seconds() for attempt in self._attempts], default=0.0)
+
     def close(self) -> None:
         """Look no more."""
         if self._timer is not None:

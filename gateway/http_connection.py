@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from functools import lru_cache
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -17,6 +18,7 @@ from uvicorn.server import ServerState
 from gateway.door import Door
 from gateway.http_direct import DirectExchange
 from gateway.http_exchange import Exchange, HoldableFlow, Line
+from gateway.http_head import REMEMBERED, host_name
 from gateway.http_refusal import Refusal, answer, log_refusal
 from inference_core.settings import Gateway
 
@@ -41,7 +43,11 @@ class Border:
         self.limits = limits
         self.allowed_hosts = frozenset(host.lower().encode("ascii") for host in limits.allowed_hosts)
         self.door = Door(limits)
+        self.serves = lru_cache(maxsize=REMEMBERED)(self._serves)
         self.draining = False
+
+    def _serves(self, authority: bytes) -> bool:
+        return host_name(authority) in self.allowed_hosts
 
 
 class GuardedConnection(HttpToolsProtocol):

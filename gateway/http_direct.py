@@ -15,6 +15,7 @@ import msgspec
 from gateway.replies import DirectRoute, DirectRoutes, Fields, Reply, Work
 
 MOST_BYTES = 64 * 1024
+SPECIAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -26,18 +27,24 @@ class Pending(msgspec.Struct):
     body: bytes = b""
 
 
-def pending(routes: DirectRoutes, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> Pending | None:
-    """Return the request as a candidate for a direct answer, or None where anything about it is unusual."""
+def pending(
+    routes: DirectRoutes, url: bytes, headers: list[tuple[bytes, bytes]], is_served: Callable[[bytes], bool]
+) -> Pending | None:
+    """Return a POST of HTTP/1.1 as a candidate for a direct answer, or None where anything about it is unusual.
+
+    What is let through here needs none of the checks of `http_head`: its target is a route letter by letter, no field
+    is repeated or special, and `is_served` knows its host.
+    """
     route = routes.get(url)
-    if route is None or method != b"POST":
+    if route is None:
         return None
     fields = dict(headers)
-    if len(fields) != len(headers) or fields.get(b"content-type") != b"application/json":
+    if len(fields) != len(headers) or not SPECIAL.isdisjoint(fields):
         return None
-    if b"content-encoding" in fields or b"expect" in fields or b"upgrade" in fields:
+    length, host = fields.get(b"content-length"), fields.get(b"host")
+    if length is None or host is None or fields.get(b"content-type") != b"application/json":
         return None
-    length = fields.get(b"content-length")
-    return Pending(route, fields) if length is not None and 0 < int(length) <= MOST_BYTES else None
+    return Pending(route, fields) if 0 < int(length) <= MOST_BYTES and is_served(host) else None
 
 
 class DirectExchange:

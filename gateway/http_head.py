@@ -86,12 +86,13 @@ def check_fields(version: str, fields: list[Field], authority: bytes, allowed_ho
 
 
 def _check_host(authority: bytes, allowed_hosts: frozenset[bytes], *, routed_here: bool) -> None:
-    if _host_name(authority) not in allowed_hosts and routed_here:
+    if host_name(authority) not in allowed_hosts and routed_here:
         raise Refused(FOREIGN_HOST)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _host_name(authority: bytes) -> bytes:
+def host_name(authority: bytes) -> bytes:
+    """Return the name in a Host field or an authority, in lower case; raises Refused for a malformed one."""
     match = AUTHORITY.fullmatch(authority)
     if match is None:
         raise Refused(BAD_HOST)

@@ -14,7 +14,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.http_connection import Border, GuardedConnection, Phase
-from gateway.http_direct import DirectExchange, Pending, pending
+from gateway.http_direct import MOST_BYTES, DirectExchange, Pending, pending
 from gateway.http_exchange import Exchange
 from gateway.http_head import (
     NEVER_TRAILERS,
@@ -166,6 +166,12 @@ class GatewayProtocol(GuardedConnection):
         self.heard = True
         self.disarm_head_timer()
         version, method = self.parser.get_http_version(), self.parser.get_method()
+        if method == b"POST" and version == "1.1":
+            self.pending = pending(self.direct_routes, self.url, self.headers, self.border.serves)
+            if self.pending is not None:
+                self._check_door(MOST_BYTES)
+                self.phase = Phase.BODY
+                return
         check_line(version, method)
         target = read_target(self.url)
         check_fields(version, self.headers, target.authority, self.border.allowed_hosts)
@@ -175,9 +181,7 @@ class GatewayProtocol(GuardedConnection):
         if self.parser.should_upgrade() and has_body(self.headers):
             raise Refused(UPGRADE_WITH_BODY)
         self.phase = Phase.BODY
-        self.pending = pending(self.direct_routes, method, self.url, self.headers) if version == "1.1" else None
-        if self.pending is None:
-            self._begin_exchange(version, method, target)
+        self._begin_exchange(version, method, target)
 
     def _check_door(self, length: int) -> None:
         refusal = self.border.door.refusal(length)

@@ -12,6 +12,8 @@ import structlog
 from grpc import StatusCode
 
 from gateway.attempts import Attempt, Attempts
+from gateway.call import Call
+from gateway.concurrency import Concurrency
 from gateway.hedging import Stalls
 from gateway.quarantine import KILLED, Quarantine, fingerprint_of
 from gateway.replay import RetryBudget, halved
@@ -57,6 +59,8 @@ class ModelQueue(Consumers[Slot]):
         self._workers, self._attempts, self._quarantine = shared.workers, shared.attempts, shared.quarantine
         self._retries, self._hedges, self._tally = shared.retries, shared.hedges, shared.tally
         self._stalls = Stalls(self._hedge)
+        self._concurrency = Concurrency()
+        self._reminder: asyncio.TimerHandle | None = None
         self._lanes: Lanes[Entry] = Lanes(facts.max_rows)
         self.batcher: Batcher[Slot] = Batcher(self, admission, self._lanes, self._late)
 
@@ -71,10 +75,24 @@ class ModelQueue(Consumers[Slot]):
         """Let running batches end and answer what waits."""
         await self.batcher.close()
         self._stalls.close()
+        if self._reminder is not None:
+            self._reminder.cancel()
 
     def claim(self, *, alone: bool) -> Slot | None:
-        """As `Consumers.claim`."""
+        """As `Consumers.claim`; an idle place that no batch would gain anything from counts as busy."""
+        pause = 0.0 if alone else self._concurrency.pause(self.batcher.running, self._stalls)
+        if pause:
+            self._wake_after(pause)
+            return None
         return self._workers.claim(self.model, alone=alone)
+
+    def _wake_after(self, seconds: float) -> None:
+        if self._reminder is None:
+            self._reminder = asyncio.get_running_loop().call_later(seconds, self._remind)
+
+    def _remind(self) -> None:
+        self._reminder = None
+        self.batcher.wake()
 
     def release(self, place: Slot) -> None:
         """As `Consumers.release`."""
@@ -123,6 +141,8 @@ class ModelQueue(Consumers[Slot]):
 
     def _answer(self, attempt: Attempt, response: Any) -> None:
         answers = self._attempts.answers(attempt, response)
+        first: Call = attempt.entries[0].context
+        self._concurrency.note(first.hop, first.waited + first.computed)
         for entry, answer in zip(attempt.entries, answers, strict=True):
             self.batcher.resolve(entry, answer)
 

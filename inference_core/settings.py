@@ -51,7 +51,7 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_header_bytes: Count = 32768
     max_headers: Count = 100
     max_chunks: Count = 65536
-    batches_in_flight: Annotated[int, Meta(ge=1, le=64)] = 2
+    batches_in_flight: Annotated[int, Meta(ge=1, le=64)] = 1
     admission: bool = True
     max_queue_rows: Count = 8192
     max_queue_bytes: Count = 256 * 1024 * 1024

@@ -14,6 +14,9 @@ Signature = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 def signature_of(inputs: Arrays) -> Signature:
     """Return what inputs must have in common to share a batch: names, dtypes and the shapes of one row."""
+    if len(inputs) == 1:
+        ((name, array),) = inputs.items()
+        return ((name, array.dtype.str, array.shape[1:]),)
     return tuple([(name, inputs[name].dtype.str, inputs[name].shape[1:]) for name in sorted(inputs)])
 
 

@@ -28,7 +28,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 @pytest.fixture(scope="module")
 def served() -> Iterator[Gateway]:
     """Return a running gateway."""
-    with gateway() as running:
+    with gateway(batches_in_flight=2) as running:
         running.send(post(features(0)))
         yield running
 
@@ -36,7 +36,7 @@ def served() -> Iterator[Gateway]:
 @pytest.fixture
 def fresh() -> Iterator[Gateway]:
     """Return a gateway that a test may change."""
-    with gateway(write_deadline=1.0, deadline=5.0) as running:
+    with gateway(write_deadline=1.0, deadline=5.0, batches_in_flight=2) as running:
         running.send(post(features(0)))
         yield running
 

@@ -103,7 +103,7 @@ async def test_a_worker_is_kept_free_for_whoever_still_wants_it() -> None:
 
 async def test_the_idlest_worker_is_kept_free_and_a_lost_one_is_not_waited_for() -> None:
     """The reservation goes to whoever will be free first, and to another one when that worker goes."""
-    async with hop(FakeWorker(answer=echo), FakeWorker(answer=echo)) as two:
+    async with hop(FakeWorker(answer=echo), FakeWorker(answer=echo), batches_in_flight=2) as two:
         held = [two.workers.claim(MODEL) for _ in range(3)]
         busier = max(two.workers.slots, key=lambda slot: slot.batches)
         idler = min(two.workers.slots, key=lambda slot: slot.batches)
