@@ -14,6 +14,7 @@ from gateway.hedging import Stalls
 WEIGHT = 0.1
 """Of a new measurement against all before it."""
 
+NO_SECONDS = 1e-9
 PATIENCE_FACTOR = 2.0
 LEAST_PATIENCE_SECONDS = 0.002
 
@@ -32,7 +33,7 @@ class Concurrency:
             self._hop, self._elsewhere = hop, elsewhere
         self._hop += WEIGHT * (hop - self._hop)
         self._elsewhere += WEIGHT * (elsewhere - self._elsewhere)
-        self.useful = 1 + round(self._elsewhere / self._hop) if self._hop > 0 else math.inf
+        self.useful = 1 + round(self._elsewhere / self._hop) if self._hop > NO_SECONDS else math.inf
 
     def pause(self, running: int, stalls: Stalls) -> float:
         """Return for how many seconds an idle place is better left idle while so many batches are under way.

@@ -56,6 +56,11 @@ class Isolation:
             self._slot, self._is_running = None, False
         return True
 
+    def give_up(self) -> None:
+        """Keep no slot free any more, unless it is in use."""
+        if not self._is_running:
+            self._slot = None
+
     def left_by(self, slot: Slot) -> None:
         """Note that a slot's worker changed: one that is no longer ready is not worth waiting for."""
         if slot is self._slot and not self._is_running and slot.state is not State.READY:

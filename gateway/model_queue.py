@@ -60,7 +60,6 @@ class ModelQueue(Consumers[Slot]):
         self._retries, self._hedges, self._tally = shared.retries, shared.hedges, shared.tally
         self._stalls = Stalls(self._hedge)
         self._concurrency = Concurrency()
-        self._reminder: asyncio.TimerHandle | None = None
         self._lanes: Lanes[Entry] = Lanes(facts.max_rows)
         self.batcher: Batcher[Slot] = Batcher(self, admission, self._lanes, self._late)
 
@@ -75,28 +74,22 @@ class ModelQueue(Consumers[Slot]):
         """Let running batches end and answer what waits."""
         await self.batcher.close()
         self._stalls.close()
-        if self._reminder is not None:
-            self._reminder.cancel()
 
     def claim(self, *, alone: bool) -> Slot | None:
         """As `Consumers.claim`; an idle place that no batch would gain anything from counts as busy."""
         pause = 0.0 if alone else self._concurrency.pause(self.batcher.running, self._stalls)
         if pause:
-            self._wake_after(pause)
+            self.batcher.wake_after(pause)
             return None
         return self._workers.claim(self.model, alone=alone)
-
-    def _wake_after(self, seconds: float) -> None:
-        if self._reminder is None:
-            self._reminder = asyncio.get_running_loop().call_later(seconds, self._remind)
-
-    def _remind(self) -> None:
-        self._reminder = None
-        self.batcher.wake()
 
     def release(self, place: Slot) -> None:
         """As `Consumers.release`."""
         self._workers.release(self.model, place)
+
+    def unreserve(self) -> None:
+        """As `Consumers.unreserve`."""
+        self._workers.unreserve()
 
     async def run(self, place: Slot, batch: Batch) -> None:
         """As `Consumers.run`: one attempt, and what follows from its end."""
@@ -233,7 +226,10 @@ class ModelQueue(Consumers[Slot]):
             self._quarantine.add(self.model, entry.inputs)
         elif not killer or fingerprint_of(self.model, entry.inputs).hex() != killer:
             return False
-        log.error("input killed its workers", model=self.model, request_id=entry.context.request_id, **_ids(entry))
+        call: Call = entry.context
+        log.error(
+            "input killed its workers", model=self.model, request_id=call.request_id, trace_id=call.trace.trace_id
+        )
         self.batcher.fail(entry, errors.WorkerKiller(KILLED))
         return True
 
@@ -298,7 +294,3 @@ class ModelQueue(Consumers[Slot]):
     def _give_back(self, slot: Slot) -> None:
         self._workers.release(self.model, slot)
         self.batcher.wake()
-
-
-def _ids(entry: Entry) -> dict[str, str]:
-    return {"trace_id": entry.context.trace.trace_id, "span_id": entry.context.trace.span_id}

@@ -98,6 +98,11 @@ class Workers:
         if self._isolation.ended_by_release(slot):
             self._tell()
 
+    def unreserve(self) -> None:
+        """Keep no worker free for somebody who has left; others that want one alone claim again when they are told."""
+        self._isolation.give_up()
+        self._tell()
+
     async def indexes(self) -> list[wire.RepositoryIndexResponse | None]:
         """Ask every slot which models it can run; None for a slot that does not answer within a second."""
         return await asyncio.gather(*(slot.probe() for slot in self.slots))

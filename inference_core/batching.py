@@ -119,6 +119,15 @@ class Batcher(Generic[Place]):
             self._woken = True
             asyncio.get_running_loop().call_soon(self._pump)
 
+    def wake_after(self, seconds: float) -> None:
+        """Look for idle consumers after so many seconds, or sooner where that was asked for."""
+        loop = asyncio.get_running_loop()
+        if self._delay is not None and loop.time() < self._delay.when() <= loop.time() + seconds:
+            return
+        if self._delay is not None:
+            self._delay.cancel()
+        self._delay = loop.call_later(seconds, self.wake)
+
     def resolve(self, entry: Entry, answer: Any) -> None:
         """Answer an entry, unless it has left or was answered."""
         if not entry.future.done():
@@ -214,7 +223,7 @@ class Batcher(Generic[Place]):
         while self._lanes:
             pause = self._lanes.pause(time)
             if pause > 0:
-                self._wake_after(pause)
+                self.wake_after(pause)
                 return
             place = self._consumers.claim(alone=False)
             if place is None:
@@ -231,11 +240,6 @@ class Batcher(Generic[Place]):
                 return
             entry, _ = self._isolated.popitem(last=False)
             self._start(place, [entry], "alone", time)
-
-    def _wake_after(self, pause: float) -> None:
-        if self._delay is not None:
-            self._delay.cancel()
-        self._delay = asyncio.get_running_loop().call_later(pause, self.wake)
 
     def _start(self, place: Place, taken: list[Entry], reason: str, time: float) -> None:
         self._admission.left(taken)

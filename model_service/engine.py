@@ -11,15 +11,17 @@ from inference_core.deadline import Deadline
 from inference_core.errors import Overloaded
 from inference_core.inference import Inference
 from inference_core.tensors import Arrays
+from model_service.attempts import Attempt
 from model_service.call import Call
 from model_service.inline import InlineSwitch
 from model_service.isolation import Isolation
-from model_service.model_queue import Attempt, ModelQueue
+from model_service.model_queue import ModelQueue
 from model_service.registry import LoadedModel, Registry
 from model_service.signature import check_inputs
 from otel.metrics import ModelComputations, WorkerMetrics
 
 FLUSH_SECONDS = 0.25
+SETTLE_SECONDS = 5.0
 
 
 class Engine:
@@ -59,7 +61,11 @@ class Engine:
             self._flush_soon()
         if call.fingerprint:
             async with self._isolation.alone(call.fingerprint):
-                outputs = await self._computed(queue, inputs, deadline, call)
+                try:
+                    outputs = await self._computed(queue, inputs, deadline, call)
+                finally:
+                    # A caller that left does not stop the thread, and until it is through it may still kill.
+                    await queue.settled(SETTLE_SECONDS)
         else:
             if not self._isolation.is_open:
                 await self._isolation.wait_open()

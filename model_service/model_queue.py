@@ -7,6 +7,7 @@ call: its neighbours succeed, and each failure is told to the call whose it is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
@@ -19,10 +20,10 @@ from inference_core.errors import DeadlineExceeded, InferenceHubError, ModelFail
 from inference_core.lanes import Lanes
 from inference_core.stacking import signature_of, split, stack
 from inference_core.tensors import Arrays
+from model_service.attempts import Attempt, Place
 from model_service.call import Call, Computation, described
 from model_service.inline import InlineSwitch, Stopwatch
 from model_service.registry import LoadedModel
-from model_service.threads import ComputeThread
 from otel.logs import SUBJECT
 
 NOT_RUN = "The deadline passed before the model was run."
@@ -31,31 +32,6 @@ ALIKE = "alike"
 log = structlog.get_logger()
 Outcome = tuple[Entry, Arrays | InferenceHubError]
 Answer = Callable[[Entry, Arrays | InferenceHubError], object]
-
-
-class Place:
-    """One of a model's instances. `idle_since` is on the clock of Deadline; one that was left runs on unobserved."""
-
-    __slots__ = ("idle_since", "is_computing", "is_left", "is_on_loop", "thread")
-
-    def __init__(self, thread: ComputeThread) -> None:
-        self.thread = thread
-        self.idle_since = 0.0
-        self.is_computing = False
-        self.is_left = False
-        self.is_on_loop = False
-
-
-class Attempt:
-    """Calls whose rows are computed at once: `size` bytes; `slowness` is in seconds, as a Stopwatch judges it."""
-
-    __slots__ = ("entries", "rows", "seconds", "size", "slowness", "started_at")
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
-        self.rows = sum([entry.rows for entry in entries])
-        self.size = sum([entry.size for entry in entries])
-        self.started_at = self.seconds = self.slowness = 0.0
 
 
 class ModelQueue(Consumers[Place]):
@@ -67,7 +43,9 @@ class ModelQueue(Consumers[Place]):
         description = model.on_disk.description
         self._name, self._version, self._runtime = model.on_disk.name, model.on_disk.version, model.runtime
         self._switch, self._observe = switch, observe
-        self._idle = [Place(thread) for thread in model.threads]
+        self._places = [Place(thread) for thread in model.threads]
+        self._idle = list(self._places)
+        self._ended_one = asyncio.Event()
         self._is_turn_taken = False
         self._max_rows = description.max_batch_size
         self._holds = description.max_queue_delay > 0
@@ -85,6 +63,14 @@ class ModelQueue(Consumers[Place]):
     def is_inline(self) -> bool:
         """Whether the model computes on the event loop now."""
         return self._switch.is_on
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until no thread computes, also for callers who have left; at most so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(place.is_computing for place in self._places):
+                    self._ended_one.clear()
+                    await self._ended_one.wait()
 
     async def compute(self, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
         """Return the model's outputs for a call's rows.
@@ -174,6 +160,7 @@ class ModelQueue(Consumers[Place]):
         self, place: Place, outcomes: list[Outcome], attempts: list[Attempt], done: asyncio.Future[None]
     ) -> None:
         place.is_computing = False
+        self._ended_one.set()
         self._answer(outcomes, attempts, on_loop=False)
         if place.is_left:
             self.release(place)

@@ -104,3 +104,19 @@ def test_a_note_of_an_earlier_process_is_removed_at_the_start(tmp_path: Path) ->
     note.write_text(FINGERPRINT)
     Isolation(note)
     assert not note.exists()
+
+
+async def test_a_caller_that_leaves_does_not_open_the_door(tmp_path: Path) -> None:
+    """A suspected input is noted, and the others wait, until its computation has ended, even if nobody wants it."""
+    gate, note = Gate(), tmp_path / "note"
+    async with worker_with(note, gate) as worker:
+        alone = worker.protocol.ModelInfer(infer_request("m"), metadata=ALONE)
+        await gate.wait_entered()
+        alone.cancel()
+        later = asyncio.ensure_future(worker.protocol.ModelInfer(infer_request("m")))
+        await asyncio.wait([later], timeout=0.1)
+        assert note.read_text() == FINGERPRINT
+        assert not later.done()
+        gate.leave.set()
+        await later
+        assert not note.exists()
