@@ -95,7 +95,8 @@ def sampled_flags(bench: Bench) -> Outcome:
 def _recorded_untrusted(bench: Bench, trace_id: str) -> int:
     collector = Collector()
     settings = bench.system.run_folder.parent / "untrusted.toml"
-    telemetry = f'otlp_endpoint = "{collector.endpoint}"\nsample_ratio = 0.0\ntrust_sampled_flag = false\n'
+    keep_none = "sample_ratio = 0.0\ntraces_per_second = 0.0\ntrust_sampled_flag = false\n"
+    telemetry = f'otlp_endpoint = "{collector.endpoint}"\n{keep_none}'
     settings.write_text(f'[telemetry]\n{telemetry}[layout]\nrun_folder = "{settings.parent}/untrusted"\n')
     try:
         _ask_a_gateway_alone(settings, {"traceparent": _traceparent(trace_id, "01")})
@@ -147,7 +148,7 @@ def baggage(bench: Bench) -> Outcome:
         for value in values:
             headers = {"baggage": value, "traceparent": _traceparent(trace_id, "01")}
             client.post("/predict", json={"prompt": "fine"}, headers=headers).raise_for_status()
-    wait_for(lambda: len(_spans(bench, trace_id)) == 4 * len(values), "the spans of three requests")
+    wait_for(lambda: len(_spans(bench, trace_id)) == 5 * len(values), "the spans of three requests")
     wrong = unless(not _found(bench, canary), "baggage was kept")
     return Outcome("200; not in any log or span", wrong=wrong)
 
@@ -211,7 +212,7 @@ def secrets_stay_secret(bench: Bench) -> Outcome:
             client.post("/predict", params={"token": canary}, content=body, headers=headers)
         control = secrets.token_hex(8)
         client.get(f"/{control}", params={"token": canary}, headers=headers)
-    wait_for(lambda: len(_spans(bench, trace_id)) == 4 + len(bodies), "the spans of five requests")
+    wait_for(lambda: len(_spans(bench, trace_id)) == 5 + len(bodies), "the spans of five requests")
     wait_for(lambda: _found(bench, control), "the path, which spans do keep, so that the search is known to find")
     commands = [command for command in _commands() if canary in command]
     wrong = unless(not _found(bench, canary), "in logs or spans") + unless(not commands, "in arguments")
