@@ -32,6 +32,7 @@ MOST_ATTEMPTS = 3
 """How often a request is sent that workers turn away by themselves."""
 
 SHOWN_IDS = 16
+ANSWERS_AT_ONCE = 16
 
 LOSSES = (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
 PERHAPS_ONE_OF_MANY = (StatusCode.INVALID_ARGUMENT, StatusCode.INTERNAL, StatusCode.UNKNOWN)
@@ -114,7 +115,7 @@ class ModelQueue(Consumers[Slot]):
                 raise
         else:
             self._end(attempt, StatusCode.OK)
-            self._answer_or_fail(attempt, response)
+            await self._answer_or_fail(attempt, response)
         finally:
             if attempt.hedge is not None:
                 attempt.hedge.cancel()
@@ -132,16 +133,18 @@ class ModelQueue(Consumers[Slot]):
         self._attempts.end(attempt, status)
         self._tally.attempted(self.model, outcome_of(status))
 
-    def _answer(self, attempt: Attempt, response: Any) -> None:
+    async def _answer(self, attempt: Attempt, response: Any) -> None:
         answers = self._attempts.answers(attempt, response)
         first: Call = attempt.entries[0].context
         self._concurrency.note(first.hop, first.waited + first.computed)
-        for entry, answer in zip(attempt.entries, answers, strict=True):
+        for number, (entry, answer) in enumerate(zip(attempt.entries, answers, strict=True), 1):
             self.batcher.resolve(entry, answer)
+            if number % ANSWERS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # what else is ready now does not wait for the whole batch to be told
 
-    def _answer_or_fail(self, attempt: Attempt, response: Any) -> None:
+    async def _answer_or_fail(self, attempt: Attempt, response: Any) -> None:
         try:
-            self._answer(attempt, response)
+            await self._answer(attempt, response)
         except errors.InferenceHubError as error:
             # The client's input was sound; it is the worker's answer that cannot be used.
             self._isolate(attempt.batch.waiting(), errors.ModelFailed(error.message))
@@ -271,7 +274,7 @@ class ModelQueue(Consumers[Slot]):
 
     async def _run_hedge(self, primary: Attempt, twin: Attempt) -> StatusCode:
         try:
-            self._answer(twin, await twin.call)
+            await self._answer(twin, await twin.call)
         except grpc.aio.AioRpcError as error:
             return error.code()
         except errors.InferenceHubError:
