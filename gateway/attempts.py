@@ -34,7 +34,19 @@ MICROSECONDS = 1_000_000
 class Attempt:
     """A batch at a worker. `hedge` is its twin at another worker; `is_beaten` says that the twin answered first."""
 
-    __slots__ = ("batch", "call", "entries", "hedge", "is_beaten", "is_probed", "model", "slot", "spans", "started")
+    __slots__ = (
+        "allowed",
+        "batch",
+        "call",
+        "entries",
+        "hedge",
+        "is_beaten",
+        "is_probed",
+        "model",
+        "slot",
+        "spans",
+        "started",
+    )
 
     def __init__(self, model: str, slot: Slot, batch: Batch, entries: Sequence[Entry]) -> None:
         self.model = model
@@ -42,6 +54,7 @@ class Attempt:
         self.batch = batch
         self.entries = entries
         self.started = now()
+        self.allowed = max([entry.deadline.remaining() for entry in entries])
         self.spans: list[Span] = []
         self.hedge: asyncio.Task[StatusCode] | None = None
         self.is_beaten = False
@@ -69,7 +82,7 @@ class Attempts:
         if len(members) > 1:
             request.parameters[PARAMETER].string_param = to_text(members)
         metadata = _metadata(first, members[0], fingerprint)
-        attempt.call = slot.infer(request, max([entry.deadline.remaining() for entry in attempt.entries]), metadata)
+        attempt.call = slot.infer(request, attempt.allowed, metadata)
         return attempt
 
     def _member(self, attempt: Attempt, entry: Entry) -> Member:

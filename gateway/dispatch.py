@@ -10,10 +10,12 @@ from opentelemetry.trace import Tracer
 
 from gateway.attempts import Attempts
 from gateway.call import Call
-from gateway.model_queue import LOST, ModelQueue, Shared
+from gateway.model_queue import HALVED_ONCE, LOST, ModelQueue
 from gateway.quarantine import Quarantine
 from gateway.replay import HEDGE_BURST, LOSS_BURST, RetryBudget
+from gateway.shared import Shared
 from gateway.slots import ModelFacts, Slot, State
+from gateway.suspicions import Suspicions
 from gateway.tally import Load, Tally
 from gateway.workers import Workers
 from inference_core import errors
@@ -56,6 +58,7 @@ class Dispatcher:
             workers,
             Attempts(tracer),
             Quarantine(settings.refuse_seconds),
+            Suspicions(),
             RetryBudget(settings.retry_ratio, LOSS_BURST),
             RetryBudget(settings.hedge_ratio, HEDGE_BURST),
             tally,
@@ -93,6 +96,9 @@ class Dispatcher:
         self._shared.hedges.earn()
         entry = Entry(signature_of(inputs), inputs, _hop_deadline(call.deadline), call, background=call.background)
         call.model, call.rows = model, entry.rows
+        if len(self._shared.suspicions):
+            entry.losses = self._shared.suspicions.deaths(model, entry)
+            entry.alone = entry.losses > HALVED_ONCE
         queue.batcher.submit(entry)
         return Asked(entry, queue.batcher)
 

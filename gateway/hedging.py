@@ -20,10 +20,11 @@ FIRST_STALL_SECONDS = 1.0
 ENOUGH_DURATIONS = 20
 
 
-def stall_seconds(durations: Durations) -> float:
-    """Return after how many seconds a batch of a model is suspicious."""
+def stall_seconds(durations: Durations, allowed: float) -> float:
+    """Return after how many seconds a batch of a model is suspicious that has `allowed` seconds in all."""
     if len(durations) < ENOUGH_DURATIONS:
-        return max(FIRST_STALL_SECONDS, STALL_FACTOR * durations.p99)
+        # Little is known yet, and half the time has to be left for another worker.
+        return min(allowed / 2, max(FIRST_STALL_SECONDS, STALL_FACTOR * durations.p99))
     return max(LEAST_STALL_SECONDS, STALL_FACTOR * durations.p99)
 
 
@@ -61,7 +62,7 @@ class Stalls:
     def _check(self) -> None:
         self._timer = None
         for attempt in list(self._attempts):
-            if not attempt.is_probed and attempt.seconds() > stall_seconds(self.durations):
+            if not attempt.is_probed and attempt.seconds() > stall_seconds(self.durations, attempt.allowed):
                 attempt.is_probed = True
                 attempt.slot.suspect()
                 self._hedge(attempt)

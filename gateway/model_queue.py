@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import structlog
 from grpc import StatusCode
 
-from gateway.attempts import Attempt, Attempts
+from gateway.attempts import Attempt
 from gateway.call import Call
 from gateway.concurrency import Concurrency
+from gateway.hedges import Hedger
 from gateway.hedging import Stalls
-from gateway.quarantine import KILLED, Quarantine, fingerprint_of
-from gateway.replay import RetryBudget, halved
+from gateway.quarantine import KILLED, fingerprint_of
+from gateway.replay import halved
+from gateway.shared import Shared
 from gateway.slots import ModelFacts, Slot
-from gateway.tally import Tally
 from gateway.worker_errors import LATE, is_too_large, outcome_of, translated
-from gateway.workers import Workers
 from inference_core import errors
 from inference_core.admission import Admission
 from inference_core.batching import Batch, Batcher, Consumers, Entry
@@ -32,6 +31,7 @@ MOST_ATTEMPTS = 3
 """How often a request is sent that workers turn away by themselves."""
 
 SHOWN_IDS = 16
+AFTERWARDS_SECONDS = 1.0
 ANSWERS_AT_ONCE = 16
 
 LOSSES = (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
@@ -40,29 +40,22 @@ PERHAPS_ONE_OF_MANY = (StatusCode.INVALID_ARGUMENT, StatusCode.INTERNAL, StatusC
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What all queues of a process use together."""
-
-    workers: Workers
-    attempts: Attempts
-    quarantine: Quarantine
-    retries: RetryBudget
-    hedges: RetryBudget
-    tally: Tally
-
-
 class ModelQueue(Consumers[Slot]):
     """The Batcher of one model; its consumers are the workers that can run it."""
 
     def __init__(self, model: str, facts: ModelFacts, shared: Shared, admission: Admission) -> None:
         self.model = model
         self._workers, self._attempts, self._quarantine = shared.workers, shared.attempts, shared.quarantine
-        self._retries, self._hedges, self._tally = shared.retries, shared.hedges, shared.tally
-        self._stalls = Stalls(self._hedge)
+        self._retries, self._tally = shared.retries, shared.tally
+        self._suspicions = shared.suspicions
+        hedger = Hedger(shared, self._answer, self._wake_batcher)
+        self._stalls = Stalls(hedger.hedge)
         self._concurrency = Concurrency()
         self._lanes: Lanes[Entry] = Lanes(facts.max_rows)
         self.batcher: Batcher[Slot] = Batcher(self, admission, self._lanes, self._late)
+
+    def _wake_batcher(self) -> None:
+        self.batcher.wake()
 
     def wake(self) -> None:
         """Look for idle workers, which may be other ones now."""
@@ -112,6 +105,7 @@ class ModelQueue(Consumers[Slot]):
         except asyncio.CancelledError:
             self._end(attempt, StatusCode.CANCELLED)
             if not attempt.is_beaten:
+                self._look_later(attempt, connections)
                 raise
         else:
             self._end(attempt, StatusCode.OK)
@@ -135,6 +129,7 @@ class ModelQueue(Consumers[Slot]):
 
     async def _answer(self, attempt: Attempt, response: Any) -> None:
         answers = self._attempts.answers(attempt, response)
+        self._suspicions.clear(self.model, attempt.entries)
         first: Call = attempt.entries[0].context
         self._concurrency.note(first.hop, first.waited + first.computed)
         for number, (entry, answer) in enumerate(zip(attempt.entries, answers, strict=True), 1):
@@ -164,6 +159,8 @@ class ModelQueue(Consumers[Slot]):
 
     async def _failed(self, attempt: Attempt, error: grpc.aio.AioRpcError, connections: int) -> None:
         code = error.code()
+        if code is StatusCode.DEADLINE_EXCEEDED:
+            self._look_later(attempt, connections)
         if code in LOSSES:
             await self._lost_or_turned_away(attempt, connections)
         elif code in PERHAPS_ONE_OF_MANY or is_too_large(error):
@@ -221,7 +218,7 @@ class ModelQueue(Consumers[Slot]):
         if killer:
             self.batcher.put_back(innocent)
         else:
-            self._suspected(innocent)
+            self._suspected(attempt, innocent)
 
     def _is_killer(self, entry: Entry, killer: str) -> bool:
         # A worker that knows nothing of death notes leaves none: then two deaths of a lonely input are enough.
@@ -236,7 +233,17 @@ class ModelQueue(Consumers[Slot]):
         self.batcher.fail(entry, errors.WorkerKiller(KILLED))
         return True
 
-    def _suspected(self, entries: Sequence[Entry]) -> None:
+    def _look_later(self, attempt: Attempt, connections: int) -> None:
+        # Who left or was late goes on in the worker, and may still be its end.
+        loop = asyncio.get_running_loop()
+        loop.call_later(AFTERWARDS_SECONDS, self._note_death, attempt, connections)
+
+    def _note_death(self, attempt: Attempt, connections: int) -> None:
+        if attempt.slot.connections != connections and not attempt.slot.drains:
+            self._suspicions.note(self.model, attempt.entries)
+
+    def _suspected(self, attempt: Attempt, entries: Sequence[Entry]) -> None:
+        self._suspicions.note(self.model, attempt.entries)
         for entry in entries:
             entry.losses += 1
         patience = self._patience(entries)
@@ -253,47 +260,5 @@ class ModelQueue(Consumers[Slot]):
         seconds = len(entries) * self._stalls.durations.p99
         return 0 if seconds < min([entry.deadline.remaining() for entry in entries]) / 2 else HALVED_ONCE
 
-    # Hedges
-
-    def _hedge(self, attempt: Attempt) -> None:
-        entries = attempt.batch.waiting()
-        if attempt.batch.reason == "alone" or not entries or any(entry.losses for entry in entries):
-            return
-        slot = self._workers.claim(self.model, other_than=attempt.slot)
-        if slot is None:
-            return
-        if not slot.is_connected() or not self._hedges.spend(len(entries)):
-            self._give_back(slot)
-            return
-        twin = self._attempts.begin(self.model, slot, attempt.batch)
-        self._tally.sent(self.model, attempt.batch.rows)
-        attempt.hedge = asyncio.get_running_loop().create_task(self._run_hedge(attempt, twin))
-        self._tally.hedged(self.model, "started")
-        # Not in the task itself: one that is cancelled before its first step never runs a line of its own.
-        attempt.hedge.add_done_callback(lambda task: self._hedge_over(twin, task))
-
-    async def _run_hedge(self, primary: Attempt, twin: Attempt) -> StatusCode:
-        try:
-            await self._answer(twin, await twin.call)
-        except grpc.aio.AioRpcError as error:
-            return error.code()
-        except errors.InferenceHubError:
-            return StatusCode.INTERNAL
-        primary.is_beaten = True
-        primary.call.cancel()
-        self._tally.hedged(self.model, "won")
-        return StatusCode.OK
-
-    def _hedge_over(self, twin: Attempt, task: asyncio.Task[StatusCode]) -> None:
-        twin.call.cancel()
-        status = StatusCode.CANCELLED if task.cancelled() else task.result()
-        self._attempts.end(twin, status)
-        self._tally.attempted(self.model, outcome_of(status))
-        self._give_back(twin.slot)
-
     async def _saved_by_hedge(self, attempt: Attempt) -> bool:
         return attempt.hedge is not None and await attempt.hedge is StatusCode.OK
-
-    def _give_back(self, slot: Slot) -> None:
-        self._workers.release(self.model, slot)
-        self.batcher.wake()

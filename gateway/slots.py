@@ -85,6 +85,7 @@ class Slot:
     index: wire.RepositoryIndexResponse | None = None
     in_flight: dict[str, int] = field(default_factory=dict)
     batches: int = 0
+    turn: int = 0
     connections: int = 0
     drains: bool = False
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 from inference_core.deadline import Deadline
 from inference_core.errors import InvalidInput
+
+PLAIN = re.compile(r"[0-9A-Za-z.+-]{1,64}")
+"""What float() takes beyond this is for Python sources: underscores, spaces, digits of other scripts."""
 
 TIMEOUT = "X-Request-Timeout"
 PRIORITY = "X-Priority"
@@ -21,7 +25,7 @@ def deadline_of(text: str | None, longest_seconds: float) -> Deadline:
     if text is None:
         return Deadline.after(longest_seconds)
     try:
-        seconds = float(text)
+        seconds = float(text) if PLAIN.fullmatch(text) else math.nan
     except ValueError:
         seconds = math.nan
     if not seconds > 0:
@@ -31,7 +35,7 @@ def deadline_of(text: str | None, longest_seconds: float) -> Deadline:
 
 def is_background(text: str | None) -> bool:
     """Tell whether X-Priority asks for the class that gives way; raises InvalidInput for an unknown class."""
-    found = PRIORITIES.get((text or "").strip().lower())
+    found = PRIORITIES.get((text or "").strip(" \t").lower())
     if found is None:
         raise InvalidInput(f"{PRIORITY} is interactive (the default) or batch.")
     return found

@@ -30,6 +30,7 @@ class Workers:
         self._isolation = Isolation()
         self._change = asyncio.Event()
         self._reminder: asyncio.TimerHandle | None = None
+        self._turns = 0
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -89,6 +90,8 @@ class Workers:
         if slot is not None:
             slot.in_flight[model] = slot.in_flight.get(model, 0) + 1
             slot.batches += 1
+            self._turns += 1
+            slot.turn = self._turns
         return slot
 
     def release(self, model: str, slot: Slot) -> None:
@@ -108,15 +111,15 @@ class Workers:
         return await asyncio.gather(*(slot.probe() for slot in self.slots))
 
     def _least_busy(self, model: str, other_than: Slot | None) -> Slot | None:
-        best, least = None, (math.inf, math.inf)
+        best, least = None, (math.inf, math.inf, math.inf)
         reserved = self._isolation.slot_now()
         for slot in self.slots:
             facts = slot.models.get(model)
             if slot.state is not State.READY or facts is None or slot is reserved or slot is other_than:
                 continue
             busy = slot.in_flight.get(model, 0)
-            if busy < max(self._batches_in_flight, facts.instances) and (busy, slot.batches) < least:
-                best, least = slot, (busy, slot.batches)
+            if busy < max(self._batches_in_flight, facts.instances) and (busy, slot.batches, slot.turn) < least:
+                best, least = slot, (busy, slot.batches, slot.turn)
         return best
 
     def _isolate(self, model: str) -> Slot | None:

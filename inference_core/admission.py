@@ -20,6 +20,7 @@ INTERVAL_BATCHES = 2
 BACKGROUND_SHARE = 0.5
 DEADLINE_SHARE = 0.25
 SHED_AFTER_TARGETS = 2
+STALE_SECONDS, STALE_BATCHES = 2.0, 4
 SENTENCES = {
     "full": "Too many requests wait for this model; try again later.",
     "deadline": "The queue is longer than this request's deadline; try again later, or allow more time.",
@@ -77,6 +78,7 @@ class Admission:
         self.bytes = 0
         self._accounts = (Account(), Account())
         self._consumers_since = 0.0
+        self._time = 0.0
         self.rate = DrainRate()
         self.batch_seconds = Durations()
 
@@ -87,6 +89,7 @@ class Admission:
 
     def admit(self, entry: Waiting, time: float) -> None:
         """Count an entry in; raises Overloaded where it cannot be answered in time. One may always wait."""
+        self._time = time
         if self.rows:
             if self._is_full(entry):
                 raise self.refusal(entry, "full")
@@ -132,7 +135,7 @@ class Admission:
 
     def shed(self, lanes: Lanes[W], time: float) -> Sequence[W]:
         """Observe the queue just before a batch is formed, and return the entries that must leave unanswered."""
-        target = self._target
+        self._time, target = time, self._target
         interval = max(INTERVAL_SECONDS, INTERVAL_BATCHES * self.batch_seconds.median)
         for background in (False, True):
             oldest = lanes.oldest(background=background)
@@ -167,6 +170,9 @@ class Admission:
             raise self.refusal(entry, "standing")
 
     def _wait(self, entry: Waiting) -> float:
+        # What is not measured any more may be wrong by now, and refusing on it would keep it from being measured.
+        if self._time - self.rate.measured_at > max(STALE_SECONDS, STALE_BATCHES * self.batch_seconds.median):
+            return 0.0
         return self.rate.seconds_for(self.rows if entry.background else self._accounts[0].rows)
 
     @property

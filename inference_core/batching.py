@@ -109,7 +109,10 @@ class Batcher(Generic[Place]):
         time = now()
         self._admission.admit(entry, time)
         entry.queued_at = time
-        self._lanes.append(entry)
+        if entry.alone:
+            self._isolated[entry] = None
+        else:
+            self._lanes.append(entry)
         self._expiry.add(entry)
         self.wake()
 
@@ -145,12 +148,14 @@ class Batcher(Generic[Place]):
 
         The batch they leave goes on, and may still answer them.
         """
+        time = now()
         for entry in reversed(list(entries)):
             if entry.future.done():
                 continue
             self._count_out(entry)
             entry.batch = None
             entry.alone = entry.alone or alone
+            entry.is_repeated, entry.queued_at = True, time
             self._admission.put_back(entry)
             if entry.alone:
                 self._isolated[entry] = None
@@ -251,7 +256,8 @@ class Batcher(Generic[Place]):
             self._consumers.release(place)
             return
         batch = Batch(entries, sum([entry.rows for entry in entries]), reason, time)
-        batch.leaves_others = bool(self._lanes)
+        # Parts of a batch that was taken apart are small on purpose and say nothing about how fast the queue drains.
+        batch.leaves_others = bool(self._lanes) and not any(entry.is_repeated for entry in entries)
         for entry in entries:
             entry.batch = batch
         self._running.add(batch)

@@ -15,7 +15,8 @@ class Entry:
     """One request in a Batcher: `inputs` of `rows` rows and `size` bytes; the answer comes through `future`.
 
     `key` says with whom it may share a batch, `background` that it gives way to others. `context` is the owner's.
-    Times are on the clock of Deadline. `batch` is None while it waits in the queue. Raises InvalidInput where the
+    Times are on the clock of Deadline. `batch` is None while it waits in the queue, `queued_at` since when it does;
+    `is_repeated` says that it was put back. Raises InvalidInput where the
     inputs have no common number of rows: stacked upon others they would shift everybody's rows.
     """
 
@@ -28,6 +29,7 @@ class Entry:
         "deadline",
         "future",
         "inputs",
+        "is_repeated",
         "key",
         "losses",
         "queued_at",
@@ -57,6 +59,7 @@ class Entry:
         self.attempts = 0
         self.losses = 0
         self.alone = False
+        self.is_repeated = False
 
 
 class Batch:

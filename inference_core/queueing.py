@@ -19,6 +19,7 @@ class DrainRate:
         self._rows = 0.0
         self._seconds = 0.0
         self._since: float | None = None
+        self.measured_at = 0.0
 
     @property
     def per_second(self) -> float:
@@ -36,6 +37,7 @@ class DrainRate:
             kept = math.exp(-elapsed / MEMORY_SECONDS)
             self._rows = self._rows * kept + rows
             self._seconds = self._seconds * kept + elapsed
+            self.measured_at = time
         self._since = time if waiting else None
 
     def pause(self) -> None:

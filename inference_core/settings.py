@@ -82,6 +82,7 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_message_bytes: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 64 * 1024 * 1024
     default_deadline: Seconds = 30.0
     drain_pause: Annotated[float, Meta(ge=0, le=2)] = 0.4
+    hang_seconds: Seconds = 20.0
     drain_grace: Annotated[float, Meta(gt=0, le=10)] = 5.0
     mock_latency: Pause = 0.5
     max_queue_rows: Count = 8192

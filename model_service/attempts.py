@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inference_core.batching import Entry
+from inference_core.deadline import now
 from model_service.threads import ComputeThread
 
 
 class Place:
-    """One of a model's instances. `idle_since` is on the clock of Deadline; one that was left runs on unobserved."""
+    """One of a model's instances; one that was left runs on unobserved.
 
-    __slots__ = ("idle_since", "is_computing", "is_left", "is_on_loop", "thread")
+    `begun_at` and `idle_since` are on the clock of Deadline.
+    """
+
+    __slots__ = ("begun_at", "idle_since", "is_computing", "is_left", "is_on_loop", "thread")
 
     def __init__(self, thread: ComputeThread) -> None:
         self.thread = thread
-        self.idle_since = 0.0
+        self.begun_at = self.idle_since = 0.0
         self.is_computing = False
         self.is_left = False
         self.is_on_loop = False
+
+    def busy_for(self) -> float:
+        """Return for how many seconds its thread has been computing, 0 if it is not."""
+        return now() - self.begun_at if self.is_computing else 0.0
 
 
 class Attempt:

@@ -22,7 +22,7 @@ from inference_pb.inference_pb2_grpc import add_ModelInferenceServicer_to_server
 from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from model_service import repository
 from model_service.border import observed
-from model_service.engine import Engine
+from model_service.engine import Computing, Engine
 from model_service.inline import COLLECTIONS
 from model_service.isolation import Isolation
 from model_service.observation import Observer
@@ -37,6 +37,9 @@ from otel.metrics import FOLDER, WorkerMetrics, open_registry
 from otel.requests import RequestTraces
 
 SERVICE = "inference-worker"
+HANGS = 4
+"""Exit status of a worker in which all threads of a model compute for nobody and do not end; nothing can end them."""
+
 VERSION = version("inference-hub")
 GC_THRESHOLDS = (10_000, 20, 50)
 
@@ -54,7 +57,7 @@ async def serve(settings: Settings, slot: int) -> None:
     metrics = WorkerMetrics(open_registry(settings.run_folder / FOLDER, f"inference-{slot}"))
     registry = Registry()
     isolation = Isolation(settings.death_note(slot))
-    engine = Engine(registry, partial(_admission, settings), settings.inference.inline_seconds, metrics, isolation)
+    engine = Engine(registry, partial(_admission, settings), _computing(settings), metrics, isolation)
     observer = Observer(
         traces.tracer,
         RequestTraces(traces.tracer, telemetry),
@@ -121,6 +124,11 @@ def _load_models(settings: Settings) -> list[LoadedModel]:
     if not models:
         raise ConfigurationError(f"Model repository {settings.repository} holds no model.")
     return [LoadedModel.of(model, repository.load(model, overrides.get(model.name, {}))) for model in models]
+
+
+def _computing(settings: Settings) -> Computing:
+    inference = settings.inference
+    return Computing(inference.inline_seconds, (inference.hang_seconds, partial(os._exit, HANGS)))
 
 
 def _admission(settings: Settings) -> Admission:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from inference_core.admission import Admission
 from inference_core.deadline import Deadline
 from inference_core.errors import Overloaded
@@ -15,7 +17,7 @@ from model_service.attempts import Attempt
 from model_service.call import Call
 from model_service.inline import InlineSwitch
 from model_service.isolation import Isolation
-from model_service.model_queue import ModelQueue
+from model_service.model_queue import NEVER, Hangs, ModelQueue
 from model_service.registry import LoadedModel, Registry
 from model_service.signature import check_inputs
 from otel.metrics import ModelComputations, WorkerMetrics
@@ -24,23 +26,27 @@ FLUSH_SECONDS = 0.25
 SETTLE_SECONDS = 5.0
 
 
-class Engine:
-    """Checks requests against a model's signature and queues them for its compute threads.
+class Computing(msgspec.Struct, frozen=True):
+    """Up to how many seconds a model runs on the event loop, 0 for never; and what is done about one that hangs."""
 
-    `inline_seconds` is the computing time up to which a model runs on the event loop, 0 for never.
-    """
+    inline_seconds: float
+    hangs: Hangs = NEVER
+
+
+class Engine:
+    """Checks requests against a model's signature and queues them for its compute threads."""
 
     def __init__(
         self,
         registry: Registry,
         admission: Callable[[], Admission],
-        inline_seconds: float,
+        computing: Computing,
         metrics: WorkerMetrics,
         isolation: Isolation,
     ) -> None:
         self._registry = registry
         self._admission = admission
-        self._inline_seconds = inline_seconds
+        self._computing = computing
         self._metrics = metrics
         self._isolation = isolation
         self._queues: dict[LoadedModel, ModelQueue] = {}
@@ -99,8 +105,8 @@ class Engine:
     def _begin(self, loaded: LoadedModel) -> ModelQueue:
         description = loaded.on_disk.description
         noted = self._metrics.model(loaded.on_disk.name, loaded.on_disk.version)
-        switch = InlineSwitch(self._inline_seconds if description.inline else 0.0)
-        queue = ModelQueue(loaded, self._admission(), switch, partial(_note, noted))
+        switch = InlineSwitch(self._computing.inline_seconds if description.inline else 0.0)
+        queue = ModelQueue(loaded, self._admission(), switch, partial(_note, noted), self._computing.hangs)
         self._queues[loaded] = queue
         self._noted[queue] = noted
         return queue

@@ -29,8 +29,13 @@ from otel.logs import SUBJECT
 NOT_RUN = "The deadline passed before the model was run."
 NOT_ANSWERED = "The deadline passed before the model answered."
 ALIKE = "alike"
+DAY_SECONDS = 86_400.0
 log = structlog.get_logger()
 Outcome = tuple[Entry, Arrays | InferenceHubError]
+Hangs = tuple[float, Callable[[], object]]
+"""After how many seconds a computation that nobody waits for hangs, and what is done when all of a model's do."""
+
+NEVER: Hangs = (DAY_SECONDS, int)
 Answer = Callable[[Entry, Arrays | InferenceHubError], object]
 
 
@@ -38,11 +43,17 @@ class ModelQueue(Consumers[Place]):
     """See the module's docstring. `observe` is told of each attempt once it has ended."""
 
     def __init__(
-        self, model: LoadedModel, admission: Admission, switch: InlineSwitch, observe: Callable[[Attempt], None]
+        self,
+        model: LoadedModel,
+        admission: Admission,
+        switch: InlineSwitch,
+        observe: Callable[[Attempt], None],
+        hangs: Hangs,
     ) -> None:
         description = model.on_disk.description
         self._name, self._version, self._runtime = model.on_disk.name, model.on_disk.version, model.runtime
         self._switch, self._observe = switch, observe
+        self._patience, self._hangs = hangs
         self._places = [Place(thread) for thread in model.threads]
         self._idle = list(self._places)
         self._ended_one = asyncio.Event()
@@ -103,7 +114,7 @@ class ModelQueue(Consumers[Place]):
         self._begin(attempt, place, "idle")
         try:
             (outputs,) = self._attempt(attempt, on_loop=True)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise self._told(error) from error
         else:
             return outputs
@@ -122,10 +133,16 @@ class ModelQueue(Consumers[Place]):
         """As `Consumers.release`; a thread that still computes for callers who left is idle only afterwards."""
         if place.is_computing:
             place.is_left = True
+            asyncio.get_running_loop().call_later(self._patience, self._look_for_hangs)
             return
         place.is_left = False
         place.idle_since = now()
         self._idle.append(place)
+
+    def _look_for_hangs(self) -> None:
+        if all(place.is_left and place.busy_for() >= self._patience for place in self._places):
+            log.error("model hangs", model=self._name, version=self._version, seconds=self._patience)
+            self._hangs()
 
     async def run(self, place: Place, batch: Batch) -> None:
         """As `Consumers.run`."""
@@ -135,7 +152,7 @@ class ModelQueue(Consumers[Place]):
             return
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        place.is_computing = True
+        place.is_computing, place.begun_at = True, now()
         place.thread.submit(partial(self._compute_in_thread, loop, place, batch, done))
         await done
 
@@ -208,7 +225,7 @@ class ModelQueue(Consumers[Place]):
         try:
             shares = self._attempt(attempt, on_loop=place.is_on_loop)
             return [*outcomes, *zip(wanted, shares, strict=True)], [attempt]
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, even exit(), the worker goes on
+        except BaseException as error:  # noqa: BLE001  # whatever it is, even exit(), the worker goes on
             if len(wanted) == 1:
                 return [*outcomes, (wanted[0], self._told(error))], [attempt]
             log.info("batch failed", error=type(error).__name__, rows=attempt.rows)
@@ -225,8 +242,9 @@ class ModelQueue(Consumers[Place]):
             self._begin(attempt, place, "alone")
             try:
                 (outputs,) = self._attempt(attempt, on_loop=place.is_on_loop)
-                answer(entry, outputs)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # as above
+                # A copy, for the next one is computed before the loop has read it, and a model may reuse its buffer.
+                answer(entry, {name: array.copy() for name, array in outputs.items()})
+            except BaseException as error:  # noqa: BLE001  # as above
                 answer(entry, self._told(error))
         return attempts
 

@@ -60,16 +60,21 @@ def calls_of(two: Hop) -> int:
 def test_what_is_suspicious() -> None:
     """Far beyond the 99th percentile; before enough is known, and for very fast models, a floor."""
     durations = Durations()
-    assert stall_seconds(durations) == FIRST_STALL_SECONDS
+    assert stall_seconds(durations, 60.0) == FIRST_STALL_SECONDS
     for _ in range(ENOUGH_DURATIONS - 1):
         durations.add(0.5)
-    assert stall_seconds(durations) == pytest.approx(2.0)
+    assert stall_seconds(durations, 60.0) == pytest.approx(2.0)
     durations.add(0.5)
-    assert stall_seconds(durations) == pytest.approx(2.0)
+    assert stall_seconds(durations, 60.0) == pytest.approx(2.0)
     fast = Durations()
     for _ in range(ENOUGH_DURATIONS):
         fast.add(0.001)
-    assert stall_seconds(fast) == LEAST_STALL_SECONDS
+    assert stall_seconds(fast, 60.0) == LEAST_STALL_SECONDS
+
+
+def test_an_unknown_model_leaves_half_the_time_for_another_worker() -> None:
+    """Before enough is known of a model, a batch is suspicious at the latest after half of the time it has."""
+    assert stall_seconds(Durations(), 0.1) == pytest.approx(0.05)
 
 
 async def test_the_first_answer_wins_and_the_loser_is_cancelled() -> None:

@@ -41,8 +41,9 @@ def reason(admitting: Admission, request: Request) -> str:
 
 def drain(admitting: Admission, rows: int, seconds: float, times: int = 5) -> None:
     """Let batches of so many rows end, one each `seconds`, while others wait."""
+    began = now() - times * seconds
     for number in range(times):
-        admitting.drained(rows, seconds, 1 + number * seconds, leaves_others=True)
+        admitting.drained(rows, seconds, began + number * seconds, leaves_others=True)
 
 
 def stand(admitting: Admission, *, background: bool = False) -> Lanes[Request]:
@@ -183,6 +184,17 @@ def test_what_waited_for_consumers_is_no_standing_queue() -> None:
     shed = [admitting.shed(lanes, time) for time in (4.005, 4.01, 4.015)]
     assert [list(entries) for entries in shed] == [[], [], []]
     assert not admitting.newest_first
+
+
+def test_a_rate_that_is_not_measured_any_more_refuses_nobody() -> None:
+    """What was measured of a slow time does not keep a later one, in which nothing stands, from being served."""
+    admitting = admission()
+    for number in range(5):
+        admitting.drained(1, 0.1, 9.5 + number * 0.1, leaves_others=True)
+    admitting.admit(Request(50), 10.0)
+    with pytest.raises(Overloaded, match="deadline"):
+        admitting.admit(Request(deadline=Deadline(11.0)), 10.0)
+    admitting.admit(Request(deadline=Deadline(14.0)), 13.0)
 
 
 def test_without_admission_everything_comes_in() -> None:

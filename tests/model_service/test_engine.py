@@ -23,6 +23,7 @@ from model_service.registry import LoadedModel
 from otel.logs import add_subject, add_trace_ids
 from tests.model_service.worker import (
     Gate,
+    Options,
     Predictor,
     call_to,
     engine_of,
@@ -191,3 +192,48 @@ def test_the_traceback_is_the_models(capsys: pytest.CaptureFixture[str]) -> None
     finally:
         structlog.reset_defaults()
     assert "in predict" in capsys.readouterr().out
+
+
+async def test_a_model_may_reuse_its_buffers() -> None:
+    """Neighbours of a bad input have their own rows, also where a model answers with one array again and again."""
+    buffer = np.zeros(64, np.int32)
+
+    def reusing(inputs: Arrays) -> Arrays:
+        values = inputs["features"][:, 0]
+        if (values < 0).any():
+            raise ValueError("negative")
+        buffer[: len(values)] = values
+        return {"class_id": buffer[: len(values)], "confidence": np.ones(len(values), np.float32)}
+
+    registry = registry_of([loaded("m", reusing)])
+    engine = engine_of(registry)
+
+    async def ask(value: float) -> int | type[Exception]:
+        inputs = {"features": np.array([[value]], np.float32)}
+        try:
+            answer = await engine.infer("m", "", inputs, Deadline.after(30), call_to())
+        except ModelFailed as error:
+            return type(error)
+        return int(answer.outputs["class_id"][0])
+
+    for _ in range(20):
+        found = await asyncio.gather(*(ask(value) for value in [*range(1, 30), -1, *range(30, 40)]))
+        assert found == [*range(1, 30), ModelFailed, *range(30, 40)]
+    await engine.close()
+    registry.close()
+
+
+async def test_a_model_that_hangs_for_nobody_is_told_of() -> None:
+    """When every instance computes for callers who have left, and does not end, the worker is to be replaced."""
+    gate, told = Gate(), asyncio.Event()
+    registry = registry_of([loaded("m", gate)])
+    engine = engine_of(registry, Options(hangs=(0.05, told.set)))
+    task = asyncio.create_task(engine.infer("m", "", row(), Deadline.after(30), call_to()))
+    await gate.wait_entered()
+    assert not told.is_set()
+    task.cancel()
+    async with asyncio.timeout(5):
+        await told.wait()
+    gate.leave.set()
+    await engine.close()
+    registry.close()

@@ -30,8 +30,9 @@ from inference_core.tensors import Arrays, write_inputs
 from inference_pb import inference_pb2_grpc, open_inference_pb2, open_inference_pb2_grpc
 from model_service.border import observed
 from model_service.call import Call
-from model_service.engine import Engine
+from model_service.engine import Computing, Engine
 from model_service.isolation import Isolation
+from model_service.model_queue import NEVER, Hangs
 from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.registry import LoadedModel, Registry
@@ -164,6 +165,7 @@ class Options:
 
     default_deadline: float = 30.0
     inline_seconds: float = 0.0
+    hangs: Hangs = NEVER
     limits: Limits = LIMITS
     lines: float = 100_000
     death_note: Path = Path(tempfile.gettempdir(), "inference-hub-tests-note")
@@ -252,8 +254,8 @@ async def running_worker(*given: LoadedModel, **options: Any) -> AsyncIterator[W
 def engine_of(registry: Registry, options: Options = DEFAULTS) -> Engine:
     """Return an engine over loaded models."""
     metrics = WorkerMetrics(CollectorRegistry())
-    isolation = Isolation(options.death_note)
-    return Engine(registry, lambda: Admission(options.limits), options.inline_seconds, metrics, isolation)
+    isolation, computing = Isolation(options.death_note), Computing(options.inline_seconds, options.hangs)
+    return Engine(registry, lambda: Admission(options.limits), computing, metrics, isolation)
 
 
 def call_to(tracer: Tracer | None = None, request_id: str = "r") -> Call:
