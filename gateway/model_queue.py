@@ -81,6 +81,10 @@ class ModelQueue(Consumers[Slot]):
         """As `Consumers.release`."""
         self._workers.release(self.model, place)
 
+    def has_places(self) -> bool:
+        """As `Consumers.has_places`; a worker that is kept free for a suspected input is none."""
+        return self._workers.has_places(self.model)
+
     def unreserve(self) -> None:
         """As `Consumers.unreserve`."""
         self._workers.unreserve()

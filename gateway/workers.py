@@ -94,6 +94,11 @@ class Workers:
             slot.turn = self._turns
         return slot
 
+    def has_places(self, model: str) -> bool:
+        """Tell whether any worker takes batches of a model that need not run alone, now or when it is less busy."""
+        reserved = self._isolation.slot_now()
+        return any(slot is not reserved and model in slot.models for slot in self._ready())
+
     def release(self, model: str, slot: Slot) -> None:
         """Give a place back."""
         slot.in_flight[model] -= 1

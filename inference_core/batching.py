@@ -46,6 +46,10 @@ class Consumers(Generic[Place]):
         """
         raise NotImplementedError
 
+    def has_places(self) -> bool:
+        """Tell whether there is any place, idle or busy, that batches of the lanes may use."""
+        return True
+
     def unreserve(self) -> None:
         """Note that nobody waits for a place alone any more; what `claim` kept free for that may be used again."""
 
@@ -232,7 +236,7 @@ class Batcher(Generic[Place]):
                 return
             place = self._consumers.claim(alone=False)
             if place is None:
-                if not self._running:
+                if not self._running or not self._consumers.has_places():
                     self._admission.stalled(time)
                 return
             entries, reason = self._lanes.take(time, newest_first=self._admission.newest_first)

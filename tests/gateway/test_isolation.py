@@ -121,3 +121,16 @@ async def test_the_idlest_worker_is_kept_free_and_a_lost_one_is_not_waited_for()
         assert two.workers.claim(MODEL, alone=True) is None
         two.workers.release(MODEL, busier)
         assert two.workers._isolation.slot_now() is None
+
+
+async def test_a_worker_that_is_kept_free_is_no_place_for_others() -> None:
+    """While the only worker is kept free for a suspect, the others wait as in an outage, not as in an overload."""
+    async with hop(FakeWorker(answer=echo)) as one:
+        assert one.workers.has_places(MODEL)
+        held = one.workers.claim(MODEL)
+        assert held is not None
+        assert one.workers.claim(MODEL, alone=True) is None
+        assert not one.workers.has_places(MODEL)
+        one.workers.unreserve()
+        assert one.workers.has_places(MODEL)
+        one.workers.release(MODEL, held)
