@@ -97,7 +97,8 @@ class Dispatcher:
         entry = Entry(signature_of(inputs), inputs, _hop_deadline(call.deadline), call, background=call.background)
         call.model, call.rows = model, entry.rows
         if len(self._shared.suspicions):
-            entry.losses = self._shared.suspicions.deaths(model, entry)
+            # What is remembered sends an input to its trial, but convicts none: it may only have been popular.
+            entry.losses = min(self._shared.suspicions.deaths(model, entry), HALVED_ONCE + 1)
             entry.alone = entry.losses > HALVED_ONCE
         queue.batcher.submit(entry)
         return Asked(entry, queue.batcher)

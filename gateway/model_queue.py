@@ -134,12 +134,23 @@ class ModelQueue(Consumers[Slot]):
     async def _answer(self, attempt: Attempt, response: Any) -> None:
         answers = self._attempts.answers(attempt, response)
         self._suspicions.clear(self.model, attempt.entries)
+        if attempt.batch.reason == "alone":
+            self._clear(attempt.entries[0])
         first: Call = attempt.entries[0].context
         self._concurrency.note(first.hop, first.waited + first.computed)
         for number, (entry, answer) in enumerate(zip(attempt.entries, answers, strict=True), 1):
             self.batcher.resolve(entry, answer)
             if number % ANSWERS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # what else is ready now does not wait for the whole batch to be told
+
+    def _clear(self, survivor: Entry) -> None:
+        # One verdict for all that have the same input: who waits to be tried for it need not be.
+        fingerprint = fingerprint_of(self.model, survivor.inputs)
+
+        def is_cleared(entry: Entry) -> bool:
+            return fingerprint_of(self.model, entry.inputs) == fingerprint
+
+        self.batcher.rejoin(is_cleared)
 
     async def _answer_or_fail(self, attempt: Attempt, response: Any) -> None:
         try:
@@ -216,7 +227,7 @@ class ModelQueue(Consumers[Slot]):
             "batch lost", model=self.model, slot=attempt.slot.number, requests=len(entries), request_ids=ids,
             killer=killer,
         )  # fmt: skip
-        innocent = [entry for entry in entries if not self._is_killer(entry, killer)]
+        innocent = [entry for entry in entries if not self._is_killer(attempt.slot, entry, killer)]
         if not self._may_repeat(innocent):
             return
         if killer:
@@ -224,9 +235,9 @@ class ModelQueue(Consumers[Slot]):
         else:
             self._suspected(attempt, innocent)
 
-    def _is_killer(self, entry: Entry, killer: str) -> bool:
+    def _is_killer(self, slot: Slot, entry: Entry, killer: str) -> bool:
         # A worker that knows nothing of death notes leaves none: then two deaths of a lonely input are enough.
-        if entry.losses >= TRIED_ALONE_TWICE - 1:
+        if entry.losses >= TRIED_ALONE_TWICE - 1 and not slot.leaves_notes:
             self._quarantine.add(self.model, entry.inputs)
         elif not killer or fingerprint_of(self.model, entry.inputs).hex() != killer:
             return False

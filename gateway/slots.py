@@ -94,6 +94,11 @@ class Slot:
         """The file that a worker leaves behind which died of an input that ran alone: that input's fingerprint."""
         return Path(self.path).with_suffix(".alone")
 
+    @property
+    def leaves_notes(self) -> bool:
+        """Whether the worker here is one of ours, which hold a lock beside their socket and leave death notes."""
+        return Path(self.path).with_suffix(".lock").exists()
+
     def connect(self) -> None:
         """Create the channel and follow the worker's health; call it inside the running loop, after every fork."""
         self._channel = grpc.aio.insecure_channel(f"unix:{self.path}", self.options)

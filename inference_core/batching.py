@@ -171,6 +171,14 @@ class Batcher(Generic[Place]):
                 self._expire(entry)
         self.wake()
 
+    def rejoin(self, is_cleared: Callable[[Entry], bool]) -> None:
+        """Let waiting entries that were to travel alone share batches again, those of which `is_cleared` says so."""
+        for entry in [entry for entry in self._isolated if is_cleared(entry)]:
+            del self._isolated[entry]
+            entry.alone = False
+            self._lanes.prepend(entry)
+        self.wake()
+
     def withdraw(self, entry: Entry) -> None:
         """Take out an entry whose client left, unless it has been answered."""
         entry.future.cancel()

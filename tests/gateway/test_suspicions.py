@@ -57,3 +57,17 @@ async def test_an_impatient_client_cannot_kill_for_ever() -> None:
                 break
         assert isinstance(answer, errors.WorkerKiller)
         assert len([death for mortal in them for death in mortal.deaths]) <= 3
+
+
+async def test_one_trial_clears_all_that_have_the_same_input() -> None:
+    """A popular input that stood beside deaths runs alone once; those that wait with the same go together again."""
+    them = [Mortal(lambda _: False) for _ in range(2)]
+    async with mortals(*them) as two:
+        assert await two.ask_all(1, first=7) == [7]
+        for _ in range(5):
+            two.dispatcher._shared.suspicions.note(MODEL, [entry(7)])
+        answers = await asyncio.gather(*(two.ask(7) for _ in range(40)))
+        assert len(answers) == 40
+        alone = [call for mortal in them for call in mortal.fake.calls if call.alone]
+        assert len(alone) == 1
+        await two.idle()
