@@ -84,6 +84,13 @@ class Dispatcher:
         """Tell whether `ask` may be used for a model: a worker has reported it."""
         return model in self._queues
 
+    def check(self, model: str, call: Call) -> None:
+        """Raise Overloaded where a request for a model would be late, before its inputs are made: refusing is cheap."""
+        queue = self._queues.get(model)
+        if queue is not None:
+            call.model, time = model, now()
+            queue.admission.check(call.deadline.at - time, time, background=call.background)
+
     def ask(self, model: str, inputs: Arrays, call: Call) -> Asked:
         """Queue a request for a known model and return where its answer will be; raises as `infer` does."""
         queue = self._queues[model]

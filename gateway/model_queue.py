@@ -48,6 +48,7 @@ class ModelQueue(Consumers[Slot]):
         self._workers, self._attempts, self._quarantine = shared.workers, shared.attempts, shared.quarantine
         self._retries, self._tally = shared.retries, shared.tally
         self._suspicions = shared.suspicions
+        self.admission = admission
         hedger = Hedger(shared, self._answer, self._wake_batcher)
         self._stalls = Stalls(hedger.hedge)
         self._concurrency = Concurrency()

@@ -48,7 +48,7 @@ class Predictions:
 
     async def answer(self, data: bytes, call: Call) -> bytes:
         """Return the answer to a body; raises the expected errors."""
-        model, inputs = self.asked(self.parsed(data))
+        model, inputs = self._admitted(data, call)
         call.deadline.check()
         return self.told(await self._dispatcher.infer(model, inputs, call))
 
@@ -57,8 +57,14 @@ class Predictions:
 
         Raises the expected errors.
         """
-        model, inputs = self.asked(self.parsed(data))
+        model, inputs = self._admitted(data, call)
         return self._dispatcher.ask(model, inputs, call) if self._dispatcher.knows(model) else None
+
+    def _admitted(self, data: bytes, call: Call) -> tuple[str, Arrays]:
+        body, defaults = self.parsed(data), self._defaults
+        default = defaults.prompt_model if body.features is UNSET else defaults.features_model
+        self._dispatcher.check(body.model_name or default, call)
+        return self.asked(body)
 
     def told(self, inference: Inference) -> bytes:
         """Return the answer that says what a model said; raises InvalidInput or ModelFailed where it said no class."""

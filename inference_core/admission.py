@@ -18,12 +18,14 @@ from inference_core.queueing import DrainRate, Durations, StandingQueue
 INTERVAL_SECONDS = 0.1
 INTERVAL_BATCHES = 2
 BACKGROUND_SHARE = 0.5
-DEADLINE_SHARE = 0.25
+BURST_SHARE, DEADLINE_SHARE = 0.5, 0.25
+"""Of a request's deadline may be spent in the queue: in a burst, and while the queue stands."""
+
 SHED_AFTER_TARGETS = 2
 STALE_SECONDS, STALE_BATCHES = 2.0, 4
 SENTENCES = {
     "full": "Too many requests wait for this model; try again later.",
-    "deadline": "The queue is longer than this request's deadline; try again later, or allow more time.",
+    "deadline": "The queue takes too much of this request's deadline; try again later, or allow more time.",
     "standing": "More requests arrive for this model than it can answer; try again later.",
 }
 
@@ -89,11 +91,9 @@ class Admission:
 
     def admit(self, entry: Waiting, time: float) -> None:
         """Count an entry in; raises Overloaded where it cannot be answered in time. One may always wait."""
-        self._time = time
-        if self.rows:
-            if self._is_full(entry):
-                raise self.refusal(entry, "full")
-            self._check_wait(entry, entry.deadline.at - time)
+        if self.rows and self._is_full(entry):
+            raise self.refusal(entry, "full")
+        self.check(entry.deadline.at - time, time, background=entry.background)
         self.put_back(entry)
 
     def put_back(self, entry: Waiting) -> None:
@@ -149,7 +149,10 @@ class Admission:
 
     def refusal(self, entry: Waiting, reason: str) -> Overloaded:
         """Return the error for an entry that is turned away."""
-        return Overloaded(SENTENCES[reason], reason, self._wait(entry))
+        return self._overloaded(reason, self._wait(entry.background))
+
+    def _overloaded(self, reason: str, wait: float) -> Overloaded:
+        return Overloaded(SENTENCES[reason], reason, wait)
 
     def _is_full(self, entry: Waiting) -> bool:
         rows, size = self._limits.max_queue_rows, self._limits.max_queue_bytes
@@ -162,18 +165,22 @@ class Admission:
             account.rows + entry.rows > rows * BACKGROUND_SHARE or account.bytes + entry.size > size * BACKGROUND_SHARE
         )
 
-    def _check_wait(self, entry: Waiting, remaining: float) -> None:
-        wait = self._wait(entry)
-        if wait + self.batch_seconds.median > remaining:
-            raise self.refusal(entry, "deadline")
-        if self._accounts[entry.background].standing.stands and wait > min(self._target, DEADLINE_SHARE * remaining):
-            raise self.refusal(entry, "standing")
+    def check(self, remaining: float, time: float, *, background: bool) -> None:
+        """Raise Overloaded where a request with so many seconds left would be late, before anything is made of it."""
+        self._time = time
+        if not self.rows:
+            return
+        wait = self._wait(background)
+        if wait + self.batch_seconds.median > BURST_SHARE * remaining:
+            raise self._overloaded("deadline", wait)
+        if self._accounts[background].standing.stands and wait > min(self._target, DEADLINE_SHARE * remaining):
+            raise self._overloaded("standing", wait)
 
-    def _wait(self, entry: Waiting) -> float:
+    def _wait(self, background: bool) -> float:  # noqa: FBT001  # the index of an account
         # What is not measured any more may be wrong by now, and refusing on it would keep it from being measured.
         if self._time - self.rate.measured_at > max(STALE_SECONDS, STALE_BATCHES * self.batch_seconds.median):
             return 0.0
-        return self.rate.seconds_for(self.rows if entry.background else self._accounts[0].rows)
+        return self.rate.seconds_for(self.rows if background else self._accounts[0].rows)
 
     @property
     def _target(self) -> float:
@@ -186,6 +193,9 @@ class NoAdmission(Admission):
     def admit(self, entry: Waiting, time: float) -> None:  # noqa: ARG002  # the signature of its base
         """Count an entry in."""
         self.put_back(entry)
+
+    def check(self, remaining: float, time: float, *, background: bool) -> None:
+        """Refuse nothing."""
 
     def shed(self, lanes: Lanes[W], time: float) -> Sequence[W]:  # noqa: ARG002  # the signature of its base
         """Return nothing."""

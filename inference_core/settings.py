@@ -55,7 +55,7 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admission: bool = True
     max_queue_rows: Count = 8192
     max_queue_bytes: Count = 256 * 1024 * 1024
-    queue_target: Seconds = 0.1
+    queue_target: Seconds = 0.25
     memory_limit_bytes: Count = 1024 * 1024 * 1024
     retry_ratio: Ratio = 0.1
     hedge_ratio: Ratio = 0.05

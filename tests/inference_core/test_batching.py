@@ -104,7 +104,7 @@ async def test_a_wait_beyond_the_deadline_is_refused_with_the_wait() -> None:
         desk.batcher.submit(desk.entry(seconds=5.0))
     assert refused.value.reason == "deadline"
     assert refused.value.wait_seconds == pytest.approx(9, rel=0.01)
-    desk.batcher.submit(desk.entry(seconds=15.0))
+    desk.batcher.submit(desk.entry(seconds=25.0))
 
 
 @in_virtual_time
