@@ -85,6 +85,7 @@ class Batcher(Generic[Place]):
         self._woken = False
         self._closed = False
         self._delay: asyncio.TimerHandle | None = None
+        self._delay_until = 0.0
 
     @property
     def queued_rows(self) -> int:
@@ -128,12 +129,14 @@ class Batcher(Generic[Place]):
 
     def wake_after(self, seconds: float) -> None:
         """Look for idle consumers after so many seconds, or sooner where that was asked for."""
-        loop = asyncio.get_running_loop()
-        if self._delay is not None and loop.time() < self._delay.when() <= loop.time() + seconds:
+        # The handle itself cannot be asked: uvloop's has no time where the delay rounds to none.
+        time = now()
+        if time < self._delay_until <= time + seconds:
             return
         if self._delay is not None:
             self._delay.cancel()
-        self._delay = loop.call_later(seconds, self.wake)
+        self._delay_until = time + seconds
+        self._delay = asyncio.get_running_loop().call_later(seconds, self.wake)
 
     def resolve(self, entry: Entry, answer: Any) -> None:
         """Answer an entry, unless it has left or was answered."""
