@@ -73,6 +73,9 @@ NO_MODELS: Mapping[str, ModelFacts] = {}
 class Slot:
     """A worker's place. `in_flight` counts batches by model, `batches` all of them, `connections` those that broke.
 
+    `late` counts suspicions. Of workers that are equally busy the one with the fewest is asked, and else always the
+    same one: its caches are warm, and the batches of several gateways meet there.
+
     `drains`: its worker announced that it leaves, also once it has left, until the next one comes.
     """
 
@@ -85,7 +88,7 @@ class Slot:
     index: wire.RepositoryIndexResponse | None = None
     in_flight: dict[str, int] = field(default_factory=dict)
     batches: int = 0
-    turn: int = 0
+    late: int = 0
     connections: int = 0
     drains: bool = False
 
@@ -137,6 +140,7 @@ class Slot:
 
     def suspect(self) -> None:
         """Give no more work until the worker's event loop answers a probe; also after a call that was lost."""
+        self.late += 1
         if self.state is State.READY:
             self._become(State.SUSPECT)
             if self._suspicion is not None:

@@ -30,7 +30,6 @@ class Workers:
         self._isolation = Isolation()
         self._change = asyncio.Event()
         self._reminder: asyncio.TimerHandle | None = None
-        self._turns = 0
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -90,8 +89,6 @@ class Workers:
         if slot is not None:
             slot.in_flight[model] = slot.in_flight.get(model, 0) + 1
             slot.batches += 1
-            self._turns += 1
-            slot.turn = self._turns
         return slot
 
     def has_places(self, model: str) -> bool:
@@ -123,8 +120,8 @@ class Workers:
             if slot.state is not State.READY or facts is None or slot is reserved or slot is other_than:
                 continue
             busy = slot.in_flight.get(model, 0)
-            if busy < max(self._batches_in_flight, facts.instances) and (busy, slot.batches, slot.turn) < least:
-                best, least = slot, (busy, slot.batches, slot.turn)
+            if busy < max(self._batches_in_flight, facts.instances) and (busy, slot.batches, slot.late) < least:
+                best, least = slot, (busy, slot.batches, slot.late)
         return best
 
     def _isolate(self, model: str) -> Slot | None:
