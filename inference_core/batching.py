@@ -129,14 +129,17 @@ class Batcher(Generic[Place]):
 
     def wake_after(self, seconds: float) -> None:
         """Look for idle consumers after so many seconds, or sooner where that was asked for."""
-        # The handle itself cannot be asked: uvloop's has no time where the delay rounds to none.
-        time = now()
+        time = now()  # the handle cannot be asked: uvloop's has no time where the delay rounds to none
         if time < self._delay_until <= time + seconds:
             return
         if self._delay is not None:
             self._delay.cancel()
         self._delay_until = time + seconds
-        self._delay = asyncio.get_running_loop().call_later(seconds, self.wake)
+        self._delay = asyncio.get_running_loop().call_later(seconds, self._delay_over)
+
+    def _delay_over(self) -> None:
+        self._delay_until = 0.0  # it may come a little early, and must then be set again
+        self.wake()
 
     def resolve(self, entry: Entry, answer: Any) -> None:
         """Answer an entry, unless it has left or was answered."""
@@ -155,14 +158,13 @@ class Batcher(Generic[Place]):
 
         The batch they leave goes on, and may still answer them.
         """
-        time = now()
         for entry in reversed(list(entries)):
             if entry.future.done():
                 continue
             self._count_out(entry)
             entry.batch = None
             entry.alone = entry.alone or alone
-            entry.is_repeated, entry.queued_at = True, time
+            entry.is_repeated = True
             self._admission.put_back(entry)
             if entry.alone:
                 self._isolated[entry] = None
