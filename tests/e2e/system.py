@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,28 +15,11 @@ from typing import Any
 import httpx
 import psutil
 
+from deploy.trial import free_ports
 from inference_core.settings import CHECKOUT
 from tests.waiting import wait_for
 
 JAEGER_PORTS = ("UI", "QUERY_GRPC", "OTLP_GRPC", "OTLP_HTTP", "HEALTH")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return that many free TCP ports in a row, below those that Linux gives to outgoing connections."""
-    while True:
-        start = random.randrange(20000, 32000 - count)  # noqa: S311  # no secret hangs on a port
-        if all(_is_free(port) for port in range(start, start + count)):
-            return list(range(start, start + count))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 @dataclass(frozen=True)
