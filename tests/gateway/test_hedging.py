@@ -52,6 +52,11 @@ class Stalling:
         return next(fake for fake in self.fakes if fake is not self.first)
 
 
+async def for_ever(_: Asked) -> None:
+    """Hold a call until it is cancelled."""
+    await asyncio.Event().wait()
+
+
 def calls_of(two: Hop) -> int:
     """Return how many calls were made."""
     return sum(len(fake.calls) for fake in two.fakes)
@@ -99,11 +104,7 @@ async def test_a_late_answer_may_still_win() -> None:
     async with hop(*stalling.fakes) as two:
         asked = asyncio.create_task(two.ask(4))
         await eventually(lambda: stalling.first, "the first call")
-
-        async def wait(_: Asked) -> None:
-            await asyncio.Event().wait()
-
-        stalling.second.before = wait
+        stalling.second.before = for_ever
         await eventually(lambda: stalling.second.calls, "the second call")
         stalling.go.set()
         assert class_of(await asked) == 4
@@ -141,15 +142,10 @@ async def test_a_second_answer_that_cannot_be_read_changes_nothing() -> None:
 async def test_who_leaves_leaves_both() -> None:
     """A client that leaves while two workers run its request ends both calls."""
     stalling = Stalling()
-
     async with hop(*stalling.fakes) as two:
         asked = asyncio.create_task(two.ask(4))
         await eventually(lambda: stalling.first, "the first call")
-
-        async def wait(_: Asked) -> None:
-            await asyncio.Event().wait()
-
-        stalling.second.before = wait
+        stalling.second.before = for_ever
         await eventually(lambda: stalling.second.calls, "the second call")
         asked.cancel()
         await eventually(lambda: {fake.last.ended for fake in two.fakes} == {"cancelled"}, "the end of both calls")
