@@ -20,6 +20,7 @@ from gateway.http_direct import DirectExchange
 from gateway.http_exchange import Exchange, HoldableFlow, Line
 from gateway.http_head import REMEMBERED, host_name
 from gateway.http_refusal import Refusal, answer, log_refusal
+from gateway.http_repeats import Repeats
 from inference_core.settings import Gateway
 
 LINGER_SECONDS = 1.0
@@ -43,6 +44,7 @@ class Border:
         self.limits = limits
         self.allowed_hosts = frozenset(host.lower().encode("ascii") for host in limits.allowed_hosts)
         self.door = Door(limits)
+        self.repeats = Repeats()
         self.serves = lru_cache(maxsize=REMEMBERED)(self._serves)
         self.draining = False
 

@@ -13,11 +13,17 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway.http_connection import Border, GuardedConnection, Phase
+from gateway.http_connection import GuardedConnection, Phase
 from gateway.http_direct import MOST_BYTES, DirectExchange, Pending, pending
 from gateway.http_exchange import Exchange
 from gateway.http_head import (
+    BAD_TRAILER,
+    LARGE_HEADER,
+    LONG_TARGET,
+    MALFORMED,
+    MANY_CHUNKS,
     NEVER_TRAILERS,
+    UPGRADE_WITH_BODY,
     Target,
     check_fields,
     check_length,
@@ -26,19 +32,12 @@ from gateway.http_head import (
     read_target,
     replace_host,
 )
-from gateway.http_refusal import Refusal, Refused
+from gateway.http_refusal import Refused
 from gateway.leaving import EXCHANGE
 from gateway.replies import DIRECT_ROUTES, DirectRoutes
-from inference_core.settings import Gateway
 
 MAX_PIPELINED = 16
 FIELD_OVERHEAD = 4  # the colon, the space and the line end of a header line
-MALFORMED = Refusal(400, "Send a well-formed HTTP/1.1 request with one valid length.")
-LONG_TARGET = Refusal(414, "Send a shorter request target; put long input into the body.")
-LARGE_HEADER = Refusal(431, "Send fewer and shorter header fields.")
-MANY_CHUNKS = Refusal(413, "Send the body in fewer and larger chunks.")
-BAD_TRAILER = Refusal(400, "Send framing, routing and credentials in the header section, not in trailers.")
-UPGRADE_WITH_BODY = Refusal(400, "Send a request with a body without an Upgrade header; no upgrade is offered here.")
 
 
 class EndOfInput(Exception):
@@ -46,7 +45,7 @@ class EndOfInput(Exception):
 
 
 class GatewayProtocol(GuardedConnection):
-    """Reads requests from one connection. `guarded_protocol` makes the class that uvicorn instantiates."""
+    """Reads requests from one connection."""
 
     __slots__ = (
         "body_begun",
@@ -232,14 +231,13 @@ class GatewayProtocol(GuardedConnection):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=version == "1.1" and b"expect" in dict(self.headers),
-            keep_alive=version == "1.1" and self._keeps_alive(),
+            keep_alive=version == "1.1" and self._keeps_alive(wanted=bool(self.parser.should_keep_alive())),
             on_response=self.on_response_complete,
             door=self.border.door,
         )
 
-    def _keeps_alive(self) -> bool:
-        border = self.border
-        return not border.draining and not border.door.is_tight and bool(self.parser.should_keep_alive())
+    def _keeps_alive(self, *, wanted: bool) -> bool:
+        return wanted and not self.border.draining and not self.border.door.is_tight
 
     def _enqueue(self, exchange: Exchange | DirectExchange) -> None:
         self.cycle = exchange
@@ -277,20 +275,10 @@ class GatewayProtocol(GuardedConnection):
         if self.pending is None:
             super().on_message_complete()
         else:
-            self._answer_directly(self.pending)
+            request, self.pending = self.pending, None
+            self.answer_directly(request, keeps_alive=bool(self.parser.should_keep_alive()))
 
-    def _answer_directly(self, request: Pending) -> None:
-        self.pending = None
-        self._enqueue(DirectExchange(request, self.line, self.on_response_complete, keep_alive=self._keeps_alive()))
-
-
-def guarded_protocol(limits: Gateway) -> type[GatewayProtocol]:
-    """Return the protocol class for one process, to be given to uvicorn as `http`.
-
-    All its connections share one Border; set `border.draining` when the process begins to leave.
-    """
-
-    class Protocol(GatewayProtocol):
-        border = Border(limits)
-
-    return Protocol
+    def answer_directly(self, request: Pending, *, keeps_alive: bool) -> None:
+        """Have a request answered that has arrived whole; `keeps_alive` says that its client wants to send others."""
+        keeps_alive = self._keeps_alive(wanted=keeps_alive)
+        self._enqueue(DirectExchange(request, self.line, self.on_response_complete, keep_alive=keeps_alive))

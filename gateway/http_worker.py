@@ -21,7 +21,7 @@ from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from gateway.http_connection import Border
-from gateway.http_protocol import guarded_protocol
+from gateway.http_repeating import guarded_protocol
 from inference_core.settings import load
 
 NOTIFY_SECONDS = 1

@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 
 from gateway.http_connection import Border
-from gateway.http_protocol import guarded_protocol
+from gateway.http_repeating import guarded_protocol
 from inference_core.settings import Gateway
 from tests.gateway.http_app import Gate, build_app
 from tests.waiting import wait_for

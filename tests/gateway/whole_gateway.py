@@ -24,7 +24,7 @@ from uvicorn.config import Config
 from gateway.app import create_app
 from gateway.direct import DirectPredict
 from gateway.http_connection import Border, GuardedConnection, Phase
-from gateway.http_protocol import guarded_protocol
+from gateway.http_repeating import guarded_protocol
 from inference_core.settings import Settings
 from inference_core.tensors import Arrays
 from tests.gateway.fake_worker import Asked, FakeWorker, Running, echo, serving

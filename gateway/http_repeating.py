@@ -1,0 +1,55 @@
+"""The protocol of the gateway's connections: a request whose head came before is not parsed again."""
+
+from __future__ import annotations
+
+from gateway.http_connection import Border, Phase
+from gateway.http_direct import MOST_BYTES, DirectExchange
+from gateway.http_protocol import GatewayProtocol
+from inference_core.settings import Gateway
+
+
+class RepeatingProtocol(GatewayProtocol):
+    """Leaves to the parser what is new; `guarded_protocol` makes the class that uvicorn instantiates."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a whole request with a known head, or have parsed what arrived."""
+        is_between = self._is_between_requests()
+        repeated = self.border.repeats.find(data) if is_between else None
+        if repeated is None:
+            super().data_received(data)
+            if is_between and self.phase is Phase.IDLE and isinstance(self.cycle, DirectExchange):
+                keeps_alive = bool(self.parser.should_keep_alive())
+                self.border.repeats.remember(data, self.cycle.pending, keeps_alive=keeps_alive)
+            return
+        self.rests_since = None
+        self.disarm_head_timer()
+        refusal = self.border.door.refusal(MOST_BYTES)
+        if refusal is None:
+            known, request = repeated
+            self.answer_directly(request, keeps_alive=known.keeps_alive)
+        else:
+            self.refuse(refusal)
+
+    def _is_between_requests(self) -> bool:
+        # The parser has seen nothing of the next request, and was not told that there will be none.
+        running = self.running
+        return (
+            self.phase is Phase.IDLE
+            and not self.unreported_bytes
+            and not self.discarding
+            and (running is None or (running.keep_alive and running.is_over()))
+        )
+
+
+def guarded_protocol(limits: Gateway) -> type[GatewayProtocol]:
+    """Return the protocol class for one process, to be given to uvicorn as `http`.
+
+    All its connections share one Border; set `border.draining` when the process begins to leave.
+    """
+
+    class Protocol(RepeatingProtocol):
+        border = Border(limits)
+
+    return Protocol
