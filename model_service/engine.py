@@ -20,6 +20,7 @@ from model_service.isolation import Isolation
 from model_service.model_queue import NEVER, Hangs, ModelQueue
 from model_service.registry import LoadedModel, Registry
 from model_service.signature import check_inputs
+from model_service.statistics import Statistics
 from otel.metrics import ModelComputations, WorkerMetrics
 
 FLUSH_SECONDS = 0.25
@@ -51,6 +52,7 @@ class Engine:
         self._isolation = isolation
         self._queues: dict[LoadedModel, ModelQueue] = {}
         self._noted: dict[ModelQueue, ModelComputations] = {}
+        self._statistics: dict[LoadedModel, Statistics] = {}
         self._flushing: asyncio.TimerHandle | None = None
 
     async def infer(self, model: str, version: str, inputs: Arrays, deadline: Deadline, call: Call) -> Inference:
@@ -61,26 +63,40 @@ class Engine:
         loaded = self._registry.get(model, version)
         on_disk = loaded.on_disk
         call.model, call.version = on_disk.name, on_disk.version
-        check_inputs(on_disk.name, on_disk.description.inputs, inputs)
-        queue = self._queues.get(loaded) or self._begin(loaded)
+        statistics = self.statistics(loaded)
+        try:
+            check_inputs(on_disk.name, on_disk.description.inputs, inputs)
+            outputs = await self._answer(self._queues.get(loaded) or self._begin(loaded), inputs, deadline, call)
+        except BaseException:
+            statistics.failed(call)
+            raise
+        statistics.succeeded(call)
+        return Inference(on_disk.name, on_disk.version, outputs)
+
+    def statistics(self, loaded: LoadedModel) -> Statistics:
+        """Return what is counted of a loaded model."""
+        statistics = self._statistics.get(loaded)
+        if statistics is None:
+            statistics = self._statistics[loaded] = Statistics()
+        return statistics
+
+    async def _answer(self, queue: ModelQueue, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
         if self._flushing is None:
             self._flush_soon()
         if call.fingerprint:
             async with self._isolation.alone(call.fingerprint):
                 try:
-                    outputs = await self._computed(queue, inputs, deadline, call)
+                    return await self._computed(queue, inputs, deadline, call)
                 finally:
                     # A caller that left does not stop the thread, and until it is through it may still kill.
                     await queue.settled(SETTLE_SECONDS)
-        else:
-            if not self._isolation.is_open:
-                await self._isolation.wait_open()
-            self._isolation.begin()
-            try:
-                outputs = await self._computed(queue, inputs, deadline, call)
-            finally:
-                self._isolation.end()
-        return Inference(on_disk.name, on_disk.version, outputs)
+        if not self._isolation.is_open:
+            await self._isolation.wait_open()
+        self._isolation.begin()
+        try:
+            return await self._computed(queue, inputs, deadline, call)
+        finally:
+            self._isolation.end()
 
     async def _computed(self, queue: ModelQueue, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
         try:
@@ -106,7 +122,8 @@ class Engine:
         description = loaded.on_disk.description
         noted = self._metrics.model(loaded.on_disk.name, loaded.on_disk.version)
         switch = InlineSwitch(self._computing.inline_seconds if description.inline else 0.0)
-        queue = ModelQueue(loaded, self._admission(), switch, partial(_note, noted), self._computing.hangs)
+        observe = partial(_note, noted, self.statistics(loaded))
+        queue = ModelQueue(loaded, self._admission(), switch, observe, self._computing.hangs)
         self._queues[loaded] = queue
         self._noted[queue] = noted
         return queue
@@ -122,6 +139,7 @@ class Engine:
         self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
 
 
-def _note(noted: ModelComputations, attempt: Attempt) -> None:
+def _note(noted: ModelComputations, statistics: Statistics, attempt: Attempt) -> None:
+    statistics.computed(attempt)
     waits = [attempt.started_at - entry.queued_at for entry in attempt.entries]
     noted.note(attempt.rows, attempt.seconds, waits)

@@ -18,7 +18,7 @@ from inference_core.batching import Batch, Batcher, Consumers, Entry
 from inference_core.deadline import Deadline, now
 from inference_core.errors import DeadlineExceeded, InferenceHubError, ModelFailed
 from inference_core.lanes import Lanes
-from inference_core.stacking import signature_of, split, stack
+from inference_core.stacking import signature_of
 from inference_core.tensors import Arrays
 from model_service.attempts import Attempt, Place
 from model_service.call import Call, Computation, described
@@ -263,24 +263,17 @@ class ModelQueue(Consumers[Place]):
             index += call.requests
 
     def _attempt(self, attempt: Attempt, *, on_loop: bool) -> list[Arrays]:
-        entries = attempt.entries
-        error = ""
         watch = Stopwatch()
         try:
-            outputs = self._runtime.predict(stack([entry.inputs for entry in entries]))
-            shares = split(outputs, [entry.rows for entry in entries])
-        except BaseException as raised:
-            error = type(raised).__name__
-            raise
+            return attempt.run(self._runtime, watch.started_at)
         finally:
             attempt.seconds = now() - watch.started_at
             attempt.slowness = watch.judged(
                 attempt.seconds, self._switch.limit, only_computes=self._runtime.only_computes, on_loop=on_loop
             )
-            for entry in entries:
+            for entry in attempt.entries:
                 computation = entry.context.computation
-                computation.ended_at, computation.error = watch.started_at + attempt.seconds, error
-        return shares
+                computation.ended_at, computation.error = watch.started_at + attempt.seconds, attempt.error
 
     def _told(self, error: BaseException) -> InferenceHubError:
         if isinstance(error, InferenceHubError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 
 from inference_core.deadline import Deadline
-from inference_core.errors import InvalidInput, NoWorker, UnknownModel
+from inference_core.errors import InvalidInput, NoWorker, Unavailable, UnknownModel
 from inference_core.members import PARAMETER
 from inference_core.tensors import Arrays, read_tensors, write_outputs
 from inference_pb import open_inference_pb2 as wire
@@ -19,7 +19,7 @@ from model_service.registry import LoadedModel, Registry
 
 SERVER_NAME = "inference-hub"
 MAX_TENSORS = 1024
-EXTENSIONS = ("model_configuration", "model_repository")
+EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 MICROSECONDS = 1_000_000
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -78,7 +78,9 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
 
     async def ModelConfig(self, request: wire.ModelConfigRequest, context: Context) -> wire.ModelConfigResponse:
         """Return how a model is run: what its model.toml says."""
-        return wire.ModelConfigResponse(config=_config(self._registry.get(request.name, request.version)))
+        config = _config(self._registry.get(request.name, request.version))
+        config.parameters["default_version"].string_value = self._registry.get(request.name).on_disk.version
+        return wire.ModelConfigResponse(config=config)
 
     async def RepositoryIndex(
         self, request: wire.RepositoryIndexRequest, context: Context
@@ -92,6 +94,35 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
             state, reason = ("READY", "") if ready else ("UNAVAILABLE", "the worker is starting or draining")
             response.models.add(name=model.on_disk.name, version=model.on_disk.version, state=state, reason=reason)
         return response
+
+    async def RepositoryModelLoad(
+        self, request: wire.RepositoryModelLoadRequest, context: Context
+    ) -> wire.RepositoryModelLoadResponse:
+        """Refuse: models are loaded at the start."""
+        raise Unavailable("This worker loads its models when it starts.")
+
+    async def RepositoryModelUnload(
+        self, request: wire.RepositoryModelUnloadRequest, context: Context
+    ) -> wire.RepositoryModelUnloadResponse:
+        """Refuse: models stay loaded."""
+        raise Unavailable("This worker keeps its models until it ends.")
+
+    async def ModelStatistics(
+        self, request: wire.ModelStatisticsRequest, context: Context
+    ) -> wire.ModelStatisticsResponse:
+        """Return what was computed, for one version of a model, for all of them, or for all models."""
+        response = wire.ModelStatisticsResponse()
+        for model in self._asked(request.name, request.version):
+            message = response.model_stats.add(name=model.on_disk.name, version=model.on_disk.version)
+            self._engine.statistics(model).fill(message)
+        return response
+
+    def _asked(self, name: str, version: str) -> list[LoadedModel]:
+        if version:
+            return [self._registry.get(name, version)]
+        if name:
+            return [self._registry.get(name, each) for each in self._registry.versions(name)]
+        return self._registry.all()
 
     async def ModelInfer(self, request: wire.ModelInferRequest, context: Context) -> wire.ModelInferResponse:
         """Run a model on a batch; the answer is raw exactly when the request was.
@@ -140,6 +171,16 @@ def _config(model: LoadedModel) -> wire.ModelConfig:
         backend=description.runtime,
         max_batch_size=description.max_batch_size,
     )
+    config.version_policy.all.SetInParent()
+    for tensor in description.inputs:
+        config.input.add(name=tensor.name, data_type=_config_type(tensor.datatype), dims=tensor.shape[1:])
+    for tensor in description.outputs:
+        config.output.add(name=tensor.name, data_type=_config_type(tensor.datatype), dims=tensor.shape[1:])
     config.instance_group.add(count=description.instances, kind=wire.ModelInstanceGroup.KIND_CPU)
     config.dynamic_batching.max_queue_delay_microseconds = round(description.max_queue_delay * MICROSECONDS)
     return config
+
+
+def _config_type(datatype: str) -> wire.DataType:
+    number = wire.DataType.Value("TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}")
+    return cast("wire.DataType", number)

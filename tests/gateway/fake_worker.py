@@ -149,6 +149,24 @@ class FakeWorker(GRPCInferenceServiceServicer):
         """Nobody asks for it here."""
         raise NotImplementedError
 
+    async def ModelStatistics(
+        self, request: wire.ModelStatisticsRequest, context: Context
+    ) -> wire.ModelStatisticsResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def RepositoryModelLoad(
+        self, request: wire.RepositoryModelLoadRequest, context: Context
+    ) -> wire.RepositoryModelLoadResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
+    async def RepositoryModelUnload(
+        self, request: wire.RepositoryModelUnloadRequest, context: Context
+    ) -> wire.RepositoryModelUnloadResponse:
+        """Nobody asks for it here."""
+        raise NotImplementedError
+
     async def _refuse(self, asked: Asked, context: Context) -> None:
         status = self.status or self.failing(asked)
         if status is not None:

@@ -77,3 +77,35 @@ def test_the_open_inference_protocol_keeps_its_numbers() -> None:
         "fp64_contents": 7,
         "bytes_contents": 8,
     }
+
+
+def test_the_extensions_keep_tritons_numbers() -> None:
+    """Statistics, configuration and the repository's control are read by Triton's own clients."""
+    assert numbers(open_inference_pb2.ModelStatistics) == {
+        "name": 1,
+        "version": 2,
+        "last_inference": 3,
+        "inference_count": 4,
+        "execution_count": 5,
+        "inference_stats": 6,
+        "batch_stats": 7,
+        "memory_usage": 8,
+        "response_stats": 9,
+    }
+    stages = {"compute_input": 4, "compute_infer": 5, "compute_output": 6}
+    outcomes = {"success": 1, "fail": 2, "queue": 3, "cache_hit": 7, "cache_miss": 8}
+    assert numbers(open_inference_pb2.InferStatistics) == {**outcomes, **stages}
+    assert numbers(open_inference_pb2.StatisticDuration) == {"count": 1, "ns": 2}
+    assert numbers(open_inference_pb2.RepositoryModelLoadRequest) == {
+        "repository_name": 1,
+        "model_name": 2,
+        "parameters": 3,
+    }
+    assert numbers(open_inference_pb2.ModelRepositoryParameter) == {
+        "bool_param": 1,
+        "int64_param": 2,
+        "string_param": 3,
+        "bytes_param": 4,
+    }
+    configuration = numbers(open_inference_pb2.ModelConfig)
+    assert (configuration["input"], configuration["output"], configuration["parameters"]) == (5, 6, 14)

@@ -186,6 +186,11 @@ async def test_the_configuration_is_the_description() -> None:
     assert (config.name, config.platform, config.backend, config.max_batch_size) == ("m", "test", "test", 7)
     assert config.dynamic_batching.max_queue_delay_microseconds == 2500
     assert [(group.count, group.kind) for group in config.instance_group] == [(3, wire.ModelInstanceGroup.KIND_CPU)]
+    assert [(each.name, each.data_type, list(each.dims)) for each in config.input] == [
+        ("features", wire.DataType.TYPE_FP32, [-1])
+    ]
+    assert [(each.name, list(each.dims)) for each in config.output] == [("class_id", []), ("confidence", [])]
+    assert config.parameters["default_version"].string_value == "1"
     assert (plain.max_batch_size, plain.dynamic_batching.max_queue_delay_microseconds) == (64, 0)
     assert status is StatusCode.NOT_FOUND
 
@@ -211,11 +216,11 @@ async def test_an_answer_says_where_its_time_went() -> None:
 
 
 async def test_the_server_describes_itself() -> None:
-    """Name, version and the extensions for configurations and the repository are told."""
+    """Name, version and the extensions for configurations, the repository and statistics are told."""
     async with running_worker() as worker:
         metadata = await worker.protocol.ServerMetadata(wire.ServerMetadataRequest())
     assert (metadata.name, metadata.version) == ("inference-hub", "1.2.3")
-    assert list(metadata.extensions) == ["model_configuration", "model_repository"]
+    assert list(metadata.extensions) == ["model_configuration", "model_repository", "statistics"]
 
 
 @pytest.mark.parametrize(
