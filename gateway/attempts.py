@@ -14,7 +14,7 @@ from grpc import StatusCode
 from opentelemetry.trace import Span, SpanKind, Tracer
 
 from gateway.call import Call
-from gateway.slots import INFER, InferCall, Slot
+from gateway.slots import INFER, InferCall, Key, Slot
 from inference_core.batching import Batch, Entry
 from inference_core.deadline import now
 from inference_core.inference import Inference
@@ -46,10 +46,11 @@ class Attempt:
         "slot",
         "spans",
         "started",
+        "version",
     )
 
-    def __init__(self, model: str, slot: Slot, batch: Batch, entries: Sequence[Entry]) -> None:
-        self.model = model
+    def __init__(self, key: Key, slot: Slot, batch: Batch, entries: Sequence[Entry]) -> None:
+        self.model, self.version = key
         self.slot = slot
         self.batch = batch
         self.entries = entries
@@ -72,11 +73,11 @@ class Attempts:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def begin(self, model: str, slot: Slot, batch: Batch, fingerprint: str = "") -> Attempt:
+    def begin(self, key: Key, slot: Slot, batch: Batch, fingerprint: str = "") -> Attempt:
         """Send a batch's waiting entries; a fingerprint marks one that must run alone."""
-        attempt = Attempt(model, slot, batch, batch.waiting())
+        attempt = Attempt(key, slot, batch, batch.waiting())
         first: Call = attempt.entries[0].context
-        request = wire.ModelInferRequest(model_name=model, id=first.request_id)
+        request = wire.ModelInferRequest(model_name=key[0], model_version=key[1], id=first.request_id)
         write_inputs(request, stack([entry.inputs for entry in attempt.entries]))
         members = [self._member(attempt, entry) for entry in attempt.entries]
         if len(members) > 1:

@@ -1,4 +1,7 @@
-"""One request across the hop: into its model's Batcher, with its batch to a worker, and back as an answer or error."""
+"""One request across the hop: into its model's Batcher, with its batch to a worker, and back as an answer or error.
+
+Wherever a version may be named, an empty one means the worker's default.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from gateway.attempts import Attempts
 from gateway.call import Call
 from gateway.model_queue import HALVED_ONCE, LOST, ModelQueue
 from gateway.quarantine import Quarantine
+from gateway.queues import Queues
 from gateway.replay import HEDGE_BURST, LOSS_BURST, RetryBudget
 from gateway.shared import Shared
-from gateway.slots import ModelFacts, Slot, State
+from gateway.slots import Key, Slot, State
 from gateway.suspicions import Suspicions
-from gateway.tally import Load, Tally
+from gateway.tally import Tally
 from gateway.workers import Workers
 from inference_core import errors
-from inference_core.admission import Admission, Limits, NoAdmission
 from inference_core.batching import Batcher, Entry
 from inference_core.deadline import Deadline, now
 from inference_core.inference import Inference
@@ -52,8 +55,6 @@ class Dispatcher:
 
     def __init__(self, workers: Workers, tracer: Tracer, settings: Gateway, tally: Tally) -> None:
         self._workers = workers
-        self._settings = settings
-        self._queues: dict[str, ModelQueue] = {}
         self._shared = Shared(
             workers,
             Attempts(tracer),
@@ -63,39 +64,40 @@ class Dispatcher:
             RetryBudget(settings.hedge_ratio, HEDGE_BURST),
             tally,
         )
-        tally.load = self._load
+        self._queues = Queues(self._shared, settings)
+        tally.load = self._queues.load
         workers.listen(self._changed)
 
-    async def infer(self, model: str, inputs: Arrays, call: Call) -> Inference:
+    async def infer(self, model: str, inputs: Arrays, call: Call, version: str = "") -> Inference:
         """Return a model's outputs for named input arrays, which have the same number of rows.
 
         Raises the expected errors: UnknownModel, InvalidInput, Overloaded, NoWorker, DeadlineExceeded, ModelFailed.
         """
-        if model not in self._queues:
-            await self._make_queue(model, call.deadline)
-        asked = self.ask(model, inputs, call)
+        if (model, version) not in self._queues.by_key:
+            await self._make_queue(model, version, call.deadline)
+        asked = self.ask(model, inputs, call, version)
         try:
             return await asked.future
         except asyncio.CancelledError:
             asked.leave()
             raise
 
-    def knows(self, model: str) -> bool:
+    def knows(self, model: str, version: str = "") -> bool:
         """Tell whether `ask` may be used for a model: a worker has reported it."""
-        return model in self._queues
+        return (model, version) in self._queues.by_key
 
-    def check(self, model: str, call: Call) -> None:
+    def check(self, model: str, call: Call, version: str = "") -> None:
         """Raise Overloaded where a request for a model would be late, before its inputs are made: refusing is cheap."""
-        queue = self._queues.get(model)
+        queue = self._queues.by_key.get((model, version))
         if queue is not None:
             call.model, time = model, now()
             queue.admission.check(call.deadline.at - time, time, background=call.background)
 
-    def ask(self, model: str, inputs: Arrays, call: Call) -> Asked:
+    def ask(self, model: str, inputs: Arrays, call: Call, version: str = "") -> Asked:
         """Queue a request for a known model and return where its answer will be; raises as `infer` does."""
-        queue = self._queues[model]
+        queue = self._queues.by_key[model, version]
         try:
-            self._shared.quarantine.check(model, inputs)
+            self._shared.quarantine.check(model, inputs, version)
         except errors.WorkerKiller:
             self._shared.tally.input_refused(model)
             raise
@@ -105,52 +107,42 @@ class Dispatcher:
         call.model, call.rows = model, entry.rows
         if len(self._shared.suspicions):
             # What is remembered sends an input to its trial, but convicts none: it may only have been popular.
-            entry.losses = min(self._shared.suspicions.deaths(model, entry), HALVED_ONCE + 1)
+            entry.losses = min(self._shared.suspicions.deaths(model, entry, version), HALVED_ONCE + 1)
             entry.alone = entry.losses > HALVED_ONCE
         queue.batcher.submit(entry)
         return Asked(entry, queue.batcher)
 
     async def close(self) -> None:
         """Let running batches end and answer what waits."""
-        for queue in self._queues.values():
-            await queue.close()
+        await self._queues.close()
 
     @property
-    def queues(self) -> Mapping[str, ModelQueue]:
-        """The queues so far, by model."""
-        return self._queues
+    def queues(self) -> Mapping[Key, ModelQueue]:
+        """The queues so far, by model and version."""
+        return self._queues.by_key
 
-    def _load(self) -> Load:
-        return [(name, queue.batcher.queued_rows, queue.batcher.running) for name, queue in self._queues.items()]
-
-    async def _make_queue(self, model: str, deadline: Deadline) -> None:
+    async def _make_queue(self, model: str, version: str, deadline: Deadline) -> None:
         await self._workers.wait_ready(_hop_deadline(deadline))
-        facts = self._workers.facts(model)
+        facts = self._workers.facts(model, version)
         if facts is None:
-            raise self._unknown()
-        # Another request may have made it while this one waited.
-        if model not in self._queues:
-            self._queues[model] = self._queue(model, facts)
+            raise self._unknown(model)
+        self._queues.make((model, version), facts)
 
-    def _unknown(self) -> errors.InferenceHubError:
+    def _unknown(self, model: str) -> errors.InferenceHubError:
         if not self._workers.any_ready():
             return errors.NoWorker(LOST)
+        versions = self._workers.versions(model)
+        if versions:
+            return errors.UnknownModel(f"Model {model} has no such version. Versions here: {', '.join(versions)}.")
         names = ", ".join(self._workers.models())
         return errors.UnknownModel(f"There is no model of that name. Models here: {names}.")
-
-    def _queue(self, model: str, facts: ModelFacts) -> ModelQueue:
-        settings = self._settings
-        limits = Limits(settings.max_queue_rows, settings.max_queue_bytes, settings.queue_target)
-        admission = Admission(limits) if settings.admission else NoAdmission(limits)
-        return ModelQueue(model, facts, self._shared, admission)
 
     def _changed(self) -> None:
         for slot in self._workers.slots:
             self._shared.tally.slot_is(slot.number, {state.value: state is slot.state for state in State})
             if slot.state is State.ABSENT:
                 self._shared.quarantine.learn(slot.death_note)
-        for queue in self._queues.values():
-            queue.wake()
+        self._queues.wake()
 
 
 def _hop_deadline(deadline: Deadline) -> Deadline:

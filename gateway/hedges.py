@@ -33,14 +33,15 @@ class Hedger:
         entries = attempt.batch.waiting()
         if attempt.batch.reason == "alone" or not entries or any(entry.losses for entry in entries):
             return
-        slot = self._workers.claim(attempt.model, other_than=attempt.slot)
+        key = attempt.model, attempt.version
+        slot = self._workers.claim(*key, other_than=attempt.slot)
         if slot is None:
             return
         if not slot.is_connected() or not self._budget.spend(len(entries)):
-            self._workers.release(attempt.model, slot)
+            self._workers.release(attempt.model, slot, attempt.version)
             self._wake()
             return
-        twin = self._attempts.begin(attempt.model, slot, attempt.batch)
+        twin = self._attempts.begin(key, slot, attempt.batch)
         self._tally.sent(attempt.model, attempt.batch.rows)
         attempt.hedge = asyncio.get_running_loop().create_task(self._run_hedge(attempt, twin))
         self._tally.hedged(attempt.model, "started")
@@ -67,5 +68,5 @@ class Hedger:
         status = StatusCode.CANCELLED if task.cancelled() else task.result()
         self._attempts.end(twin, status)
         self._tally.attempted(twin.model, outcome_of(status))
-        self._workers.release(twin.model, twin.slot)
+        self._workers.release(twin.model, twin.slot, twin.version)
         self._wake()

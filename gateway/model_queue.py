@@ -18,7 +18,7 @@ from gateway.hedging import Stalls
 from gateway.quarantine import KILLED, fingerprint_of
 from gateway.replay import halved
 from gateway.shared import Shared
-from gateway.slots import ModelFacts, Slot
+from gateway.slots import Key, ModelFacts, Slot
 from gateway.worker_errors import LATE, is_too_large, outcome_of, translated
 from inference_core import errors
 from inference_core.admission import Admission
@@ -41,10 +41,11 @@ log = structlog.get_logger()
 
 
 class ModelQueue(Consumers[Slot]):
-    """The Batcher of one model; its consumers are the workers that can run it."""
+    """The Batcher of one model, or of one of its versions; its consumers are the workers that can run it."""
 
-    def __init__(self, model: str, facts: ModelFacts, shared: Shared, admission: Admission) -> None:
-        self.model = model
+    def __init__(self, key: Key, facts: ModelFacts, shared: Shared, admission: Admission) -> None:
+        self._key = key
+        self.model, self.version = key
         self._workers, self._attempts, self._quarantine = shared.workers, shared.attempts, shared.quarantine
         self._retries, self._tally = shared.retries, shared.tally
         self._suspicions = shared.suspicions
@@ -58,9 +59,14 @@ class ModelQueue(Consumers[Slot]):
     def _wake_batcher(self) -> None:
         self.batcher.wake()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and no batch is under way."""
+        return not (self.batcher.queued_rows or self.batcher.running)
+
     def wake(self) -> None:
         """Look for idle workers, which may be other ones now."""
-        facts = self._workers.facts(self.model)
+        facts = self._workers.facts(*self._key)
         if facts is not None:
             self._lanes.max_rows = facts.max_rows
         self.batcher.wake()
@@ -76,15 +82,15 @@ class ModelQueue(Consumers[Slot]):
         if pause:
             self.batcher.wake_after(pause)
             return None
-        return self._workers.claim(self.model, alone=alone)
+        return self._workers.claim(*self._key, alone=alone)
 
     def release(self, place: Slot) -> None:
         """As `Consumers.release`."""
-        self._workers.release(self.model, place)
+        self._workers.release(self.model, place, self.version)
 
     def has_places(self) -> bool:
         """As `Consumers.has_places`; a worker that is kept free for a suspected input is none."""
-        return self._workers.has_places(self.model)
+        return self._workers.has_places(*self._key)
 
     def unreserve(self) -> None:
         """As `Consumers.unreserve`."""
@@ -121,8 +127,8 @@ class ModelQueue(Consumers[Slot]):
 
     def _begin(self, slot: Slot, batch: Batch) -> Attempt:
         is_alone = batch.reason == "alone"
-        fingerprint = fingerprint_of(self.model, batch.entries[0].inputs).hex() if is_alone else ""
-        attempt = self._attempts.begin(self.model, slot, batch, fingerprint)
+        fingerprint = self._fingerprint(batch.entries[0]).hex() if is_alone else ""
+        attempt = self._attempts.begin(self._key, slot, batch, fingerprint)
         self._stalls.begin(attempt)
         self._tally.sent(self.model, batch.rows)
         return attempt
@@ -134,7 +140,7 @@ class ModelQueue(Consumers[Slot]):
 
     async def _answer(self, attempt: Attempt, response: Any) -> None:
         answers = self._attempts.answers(attempt, response)
-        self._suspicions.clear(self.model, attempt.entries)
+        self._suspicions.clear(self.model, attempt.entries, self.version)
         if attempt.batch.reason == "alone":
             self._clear(attempt.entries[0])
         first: Call = attempt.entries[0].context
@@ -146,12 +152,11 @@ class ModelQueue(Consumers[Slot]):
 
     def _clear(self, survivor: Entry) -> None:
         # One verdict for all that have the same input: who waits to be tried for it need not be.
-        fingerprint = fingerprint_of(self.model, survivor.inputs)
+        fingerprint = self._fingerprint(survivor)
+        self.batcher.rejoin(lambda entry: self._fingerprint(entry) == fingerprint)
 
-        def is_cleared(entry: Entry) -> bool:
-            return fingerprint_of(self.model, entry.inputs) == fingerprint
-
-        self.batcher.rejoin(is_cleared)
+    def _fingerprint(self, entry: Entry) -> bytes:
+        return fingerprint_of(self.model, entry.inputs, self.version)
 
     async def _answer_or_fail(self, attempt: Attempt, response: Any) -> None:
         try:
@@ -161,12 +166,12 @@ class ModelQueue(Consumers[Slot]):
             self._isolate(attempt.batch.waiting(), errors.ModelFailed(error.message))
 
     def _late(self, _: Entry) -> errors.InferenceHubError:
-        return errors.DeadlineExceeded(LATE) if self._workers.is_ready(self.model) else errors.NoWorker(LOST)
+        return errors.DeadlineExceeded(LATE) if self._workers.is_ready(*self._key) else errors.NoWorker(LOST)
 
     def _refuse_killers(self, batch: Batch) -> None:
         for entry in batch.waiting() if len(self._quarantine) else ():
             try:
-                self._quarantine.check(self.model, entry.inputs)
+                self._quarantine.check(self.model, entry.inputs, self.version)
             except errors.WorkerKiller as error:
                 self._tally.input_refused(self.model)
                 self.batcher.fail(entry, error)
@@ -239,8 +244,8 @@ class ModelQueue(Consumers[Slot]):
     def _is_killer(self, slot: Slot, entry: Entry, killer: str) -> bool:
         # A worker that knows nothing of death notes leaves none: then two deaths of a lonely input are enough.
         if entry.losses >= TRIED_ALONE_TWICE - 1 and not slot.leaves_notes:
-            self._quarantine.add(self.model, entry.inputs)
-        elif not killer or fingerprint_of(self.model, entry.inputs).hex() != killer:
+            self._quarantine.add(self.model, entry.inputs, self.version)
+        elif not killer or self._fingerprint(entry).hex() != killer:
             return False
         call: Call = entry.context
         log.error(
@@ -256,10 +261,10 @@ class ModelQueue(Consumers[Slot]):
 
     def _note_death(self, attempt: Attempt, connections: int) -> None:
         if attempt.slot.connections != connections and not attempt.slot.drains:
-            self._suspicions.note(self.model, attempt.entries)
+            self._suspicions.note(self.model, attempt.entries, self.version)
 
     def _suspected(self, attempt: Attempt, entries: Sequence[Entry]) -> None:
-        self._suspicions.note(self.model, attempt.entries)
+        self._suspicions.note(self.model, attempt.entries, self.version)
         for entry in entries:
             entry.losses += 1
         patience = self._patience(entries)

@@ -16,9 +16,12 @@ DIGEST_BYTES = 16
 KILLED = "This input ended the workers that ran it, so it is not tried again for now; look at the model's log."
 
 
-def fingerprint_of(model: str, inputs: Arrays) -> bytes:
-    """Return the BLAKE2b digest of a model's name and inputs: names, dtypes, shapes and values."""
-    digest = hashlib.blake2b(model.encode(), digest_size=DIGEST_BYTES)
+def fingerprint_of(model: str, inputs: Arrays, version: str = "") -> bytes:
+    """Return the BLAKE2b digest of a model's name, its version where one was asked for, and inputs.
+
+    Of inputs count names, dtypes, shapes and values.
+    """
+    digest = hashlib.blake2b(f"{model}\0\0{version}".encode(), digest_size=DIGEST_BYTES)
     for name in sorted(inputs):
         array = inputs[name]
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
@@ -36,9 +39,9 @@ class Quarantine:
     def __len__(self) -> int:
         return len(self._until)
 
-    def add(self, model: str, inputs: Arrays) -> None:
+    def add(self, model: str, inputs: Arrays, version: str = "") -> None:
         """Refuse these inputs from now on."""
-        self._add(fingerprint_of(model, inputs), self._seconds)
+        self._add(fingerprint_of(model, inputs, version), self._seconds)
 
     def learn(self, death_note: Path) -> str:
         """Refuse the input that a worker noted before it ran it alone and died; return its fingerprint, "" for none.
@@ -62,12 +65,12 @@ class Quarantine:
         if len(self._until) > MOST:
             self._until.popitem(last=False)
 
-    def check(self, model: str, inputs: Arrays) -> None:
+    def check(self, model: str, inputs: Arrays, version: str = "") -> None:
         """Raise WorkerKiller for inputs that are refused; costs nothing while there are none."""
         if not self._until:
             return
         time_now = now()
         while self._until and next(iter(self._until.values())) <= time_now:
             self._until.popitem(last=False)
-        if self._until and self._until.get(fingerprint_of(model, inputs), 0.0) > time_now:
+        if self._until and self._until.get(fingerprint_of(model, inputs, version), 0.0) > time_now:
             raise WorkerKiller(KILLED)

@@ -47,6 +47,10 @@ class State(enum.Enum):
     SUSPECT = "suspect"
 
 
+Key = tuple[str, str]
+"""A model and one of its versions; an empty version is whichever the worker has for its default."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What a worker says of one of its models: how many rows it computes at once, and in how many instances."""
@@ -71,8 +75,9 @@ NO_MODELS: Mapping[str, ModelFacts] = {}
 
 @dataclass(eq=False)
 class Slot:
-    """A worker's place. `in_flight` counts batches by model, `batches` all of them, `connections` those that broke.
+    """A worker's place. `in_flight` counts batches by model and version, `batches` all of them.
 
+    `connections` counts those that broke.
     `late` counts suspicions. Of workers that are equally busy the one with the fewest is asked, and else always the
     same one: its caches are warm, and the batches of several gateways meet there.
 
@@ -86,7 +91,7 @@ class Slot:
     state: State = State.ABSENT
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
     index: wire.RepositoryIndexResponse | None = None
-    in_flight: dict[str, int] = field(default_factory=dict)
+    in_flight: dict[Key, int] = field(default_factory=dict)
     batches: int = 0
     late: int = 0
     connections: int = 0
@@ -101,6 +106,11 @@ class Slot:
     def leaves_notes(self) -> bool:
         """Whether the worker here is one of ours, which hold a lock beside their socket and leave death notes."""
         return Path(self.path).with_suffix(".lock").exists()
+
+    def facts(self, model: str, version: str = "") -> ModelFacts | None:
+        """Return what its worker says of a model, None where it does not have that, or not in the version named."""
+        facts = self.models.get(model)
+        return facts if facts is None or not version or version in facts.versions else None
 
     def connect(self) -> None:
         """Create the channel and follow the worker's health; call it inside the running loop, after every fork."""

@@ -26,25 +26,25 @@ class Suspicions:
     def __len__(self) -> int:
         return len(self._deaths)
 
-    def note(self, model: str, entries: Iterable[Entry]) -> None:
+    def note(self, model: str, entries: Iterable[Entry], version: str = "") -> None:
         """Count one more death for each different input."""
         until = now() + SECONDS
-        for fingerprint in {fingerprint_of(model, entry.inputs) for entry in entries}:
+        for fingerprint in {fingerprint_of(model, entry.inputs, version) for entry in entries}:
             count, _ = self._deaths.pop(fingerprint, (0, 0.0))
             self._deaths[fingerprint] = (count + 1, until)
         while len(self._deaths) > MOST:
             self._deaths.popitem(last=False)
 
-    def deaths(self, model: str, entry: Entry) -> int:
+    def deaths(self, model: str, entry: Entry, version: str = "") -> int:
         """Return how many workers died with an entry's input lately."""
         while self._deaths and next(iter(self._deaths.values()))[1] <= now():
             self._deaths.popitem(last=False)
         if not self._deaths:
             return 0
-        return self._deaths.get(fingerprint_of(model, entry.inputs), (0, 0.0))[0]
+        return self._deaths.get(fingerprint_of(model, entry.inputs, version), (0, 0.0))[0]
 
-    def clear(self, model: str, entries: Iterable[Entry]) -> None:
+    def clear(self, model: str, entries: Iterable[Entry], version: str = "") -> None:
         """Forget inputs that were answered."""
         if self._deaths:
             for entry in entries:
-                self._deaths.pop(fingerprint_of(model, entry.inputs), None)
+                self._deaths.pop(fingerprint_of(model, entry.inputs, version), None)

@@ -54,21 +54,30 @@ class Workers:
         """Have a function called whenever a place may have become free."""
         self._listeners.append(listener)
 
-    def facts(self, model: str) -> ModelFacts | None:
-        """Return what a ready worker says of a model, None where none has it."""
-        return next((slot.models[model] for slot in self._ready() if model in slot.models), None)
+    def facts(self, model: str, version: str = "") -> ModelFacts | None:
+        """Return what a ready worker says of a model, None where none has it in that version; empty means any."""
+        return next((facts for slot in self._ready() if (facts := slot.facts(model, version)) is not None), None)
 
     def models(self) -> list[str]:
         """Return the names of all models that can be asked now."""
         return sorted({name for slot in self._ready() for name in slot.models})
 
+    def versions(self, model: str) -> list[str]:
+        """Return the versions of a model that can be asked now, numbers in their order; empty where none has it."""
+        found = {version for slot in self._ready() if model in slot.models for version in slot.models[model].versions}
+        return sorted(found, key=lambda version: (len(version), version))
+
     def any_ready(self) -> bool:
         """Tell whether any worker takes work."""
         return any(True for _ in self._ready())
 
-    def is_ready(self, model: str) -> bool:
-        """Tell whether any worker takes work for a model."""
-        return self.facts(model) is not None
+    def all_ready(self) -> bool:
+        """Tell whether every worker takes work, so that what none of them has is nowhere."""
+        return all(slot.state is State.READY for slot in self.slots)
+
+    def is_ready(self, model: str, version: str = "") -> bool:
+        """Tell whether any worker takes work for a model and, where it is named, for that version."""
+        return self.facts(model, version) is not None
 
     async def wait_ready(self, deadline: Deadline) -> None:
         """Wait until any worker takes work, or until the deadline."""
@@ -80,25 +89,30 @@ class Workers:
             except TimeoutError:
                 return
 
-    def claim(self, model: str, *, alone: bool = False, other_than: Slot | None = None) -> Slot | None:
+    def claim(
+        self, model: str, version: str = "", *, alone: bool = False, other_than: Slot | None = None
+    ) -> Slot | None:
         """Take a place for one batch of a model at the worker that has the fewest; None while all are busy.
 
         `alone`: at a worker that runs nothing else, and gets nothing else until `release`.
         """
-        slot = self._isolate(model) if alone else self._least_busy(model, other_than)
+        slot = self._isolate(model, version) if alone else self._least_busy(model, version, other_than)
         if slot is not None:
-            slot.in_flight[model] = slot.in_flight.get(model, 0) + 1
+            slot.in_flight[model, version] = slot.in_flight.get((model, version), 0) + 1
             slot.batches += 1
         return slot
 
-    def has_places(self, model: str) -> bool:
+    def has_places(self, model: str, version: str = "") -> bool:
         """Tell whether any worker takes batches of a model that need not run alone, now or when it is less busy."""
         reserved = self._isolation.slot_now()
-        return any(slot is not reserved and model in slot.models for slot in self._ready())
+        return any(slot is not reserved and slot.facts(model, version) is not None for slot in self._ready())
 
-    def release(self, model: str, slot: Slot) -> None:
+    def release(self, model: str, slot: Slot, version: str = "") -> None:
         """Give a place back."""
-        slot.in_flight[model] -= 1
+        key = (model, version)
+        slot.in_flight[key] -= 1
+        if not slot.in_flight[key]:
+            del slot.in_flight[key]  # versions come and go, and nothing may stay of them
         slot.batches -= 1
         if self._isolation.ended_by_release(slot):
             self._tell()
@@ -112,20 +126,20 @@ class Workers:
         """Ask every slot which models it can run; None for a slot that does not answer within a second."""
         return await asyncio.gather(*(slot.probe() for slot in self.slots))
 
-    def _least_busy(self, model: str, other_than: Slot | None) -> Slot | None:
+    def _least_busy(self, model: str, version: str, other_than: Slot | None) -> Slot | None:
         best, least = None, (math.inf, math.inf, math.inf)
         reserved = self._isolation.slot_now()
         for slot in self.slots:
-            facts = slot.models.get(model)
+            facts = slot.facts(model, version)
             if slot.state is not State.READY or facts is None or slot is reserved or slot is other_than:
                 continue
-            busy = slot.in_flight.get(model, 0)
+            busy = slot.in_flight.get((model, version), 0)
             if busy < max(self._batches_in_flight, facts.instances) and (busy, slot.batches, slot.late) < least:
                 best, least = slot, (busy, slot.batches, slot.late)
         return best
 
-    def _isolate(self, model: str) -> Slot | None:
-        able = [slot for slot in self._ready() if model in slot.models]
+    def _isolate(self, model: str, version: str) -> Slot | None:
+        able = [slot for slot in self._ready() if slot.facts(model, version) is not None]
         slot = self._isolation.claim(able)
         if slot is None and self._reminder is None:
             self._remind_later()

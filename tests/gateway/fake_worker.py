@@ -52,6 +52,7 @@ class Asked:
     members: list[Member]
     inputs: Arrays
     remaining: float | None
+    version: str = ""
     ended: str = ""
 
     @property
@@ -74,11 +75,13 @@ class FakeWorker(GRPCInferenceServiceServicer):
     """Answers with a function's outputs, or with a status; keeps what it was asked.
 
     `before` is awaited in each call; `failing` gives the status for a call, None for an answer. `models` has for each
-    model its largest batch, None where the worker knows nothing of ModelConfig.
+    model its largest batch, None where the worker knows nothing of ModelConfig; `versions` its versions, "1" where
+    nothing is said. A call that names none is answered by version "3".
     """
 
     answer: Answer = classify
     models: Models = field(default_factory=lambda: dict(MODELS))
+    versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     before: Callable[[Asked], Awaitable[None]] = _at_once
     status: grpc.StatusCode | None = None
     reason: str = ""
@@ -109,6 +112,7 @@ class FakeWorker(GRPCInferenceServiceServicer):
             from_text(request.parameters[PARAMETER].string_param) if PARAMETER in request.parameters else [],
             read_tensors(request.inputs, request.raw_input_contents),
             context.time_remaining(),
+            request.model_version,
         )
         self.calls.append(asked)
         self.busy += 1
@@ -117,7 +121,9 @@ class FakeWorker(GRPCInferenceServiceServicer):
         try:
             await self.before(asked)
             await self._refuse(asked, context)
-            response = wire.ModelInferResponse(model_name=request.model_name, model_version="3")
+            response = wire.ModelInferResponse(
+                model_name=request.model_name, model_version=request.model_version or "3"
+            )
             write_outputs(response, self.answer(request.model_name, asked.inputs), raw=True)
             asked.ended = "answered"
         except asyncio.CancelledError:
@@ -186,7 +192,8 @@ class FakeWorker(GRPCInferenceServiceServicer):
         """List the models that are ready, and one that is not."""
         response = wire.RepositoryIndexResponse()
         for name in self.models:
-            response.models.add(name=name, version="1", state="READY")
+            for version in self.versions.get(name, ("1",)):
+                response.models.add(name=name, version=version, state="READY")
         response.models.add(name="late", version="1", state="LOADING", reason="reading weights")
         return response
 

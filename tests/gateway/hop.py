@@ -79,10 +79,15 @@ class Hop:
         return Call(Deadline.after(seconds), request_id, trace, **more)  # type: ignore[arg-type]  # as the test gave it
 
     async def ask(
-        self, *values: float, model: str = MODEL, call: Call | None = None, seconds: float = LONG_ENOUGH
+        self,
+        *values: float,
+        model: str = MODEL,
+        version: str = "",
+        call: Call | None = None,
+        seconds: float = LONG_ENOUGH,
     ) -> Inference:
         """Ask for one row for each value; the worker's class for a row is its value."""
-        return await self.dispatcher.infer(model, rows(*values), call or self.call(seconds))
+        return await self.dispatcher.infer(model, rows(*values), call or self.call(seconds), version)
 
     async def ask_all(self, count: int, first: int = 0, seconds: float = LONG_ENOUGH) -> list[int | BaseException]:
         """Ask for that many rows at once, each in a request of its own; return the classes or errors."""

@@ -25,6 +25,39 @@ async def test_an_unknown_model_gets_the_names_that_exist() -> None:
         assert one.dispatcher.queues == {}
 
 
+async def test_an_unknown_version_gets_the_versions_that_exist() -> None:
+    """A 404 lists the model's versions, and nothing is kept for one that a client made up."""
+    async with hop(FakeWorker(versions={MODEL: ("2", "10", "1")}), FakeWorker(versions={MODEL: ("11",)})) as two:
+        with pytest.raises(errors.UnknownModel, match=r"has no such version\. Versions here: 1, 2, 10, 11\."):
+            await two.ask(1, version="12")
+        assert two.dispatcher.queues == {}
+
+
+async def test_versions_of_a_model_never_share_a_batch() -> None:
+    """A named version travels by itself and says so on the wire; without a name the worker decides."""
+    gate = Gate()
+    async with hop(FakeWorker(answer=echo, before=gate, versions={MODEL: ("1", "2")})) as one:
+        wanted = ["", "1", "2", "", "1", "2"]
+        tasks = [asyncio.create_task(one.ask(value, version=version)) for value, version in enumerate(wanted)]
+        await eventually(lambda: gate.waiting == 3, "three calls")
+        gate.opened.set()
+        found = await asyncio.gather(*tasks)
+        assert [class_of(inference) for inference in found] == list(range(6))
+        assert [inference.version for inference in found] == [version or "3" for version in wanted]
+        assert sorted((asked.version, asked.values) for asked in one.fakes[0].calls) == [
+            ("", [0, 3]), ("1", [1, 4]), ("2", [2, 5]),
+        ]  # fmt: skip
+        await one.idle()
+
+
+async def test_a_version_is_asked_only_where_it_is() -> None:
+    """While a version is on one of two workers, that one gets its requests and nobody else does."""
+    first, second = FakeWorker(answer=echo), FakeWorker(answer=echo, versions={MODEL: ("1", "2")})
+    async with hop(first, second) as two:
+        assert [class_of(await two.ask(value, version="2")) for value in range(5)] == list(range(5))
+        assert (len(first.calls), len(second.calls)) == (0, 5)
+
+
 async def test_without_a_worker_a_request_waits_until_its_deadline() -> None:
     """No worker in time is a 503; one that comes in time answers."""
     async with hop(FakeWorker(answer=echo), healthy=False) as one:
@@ -100,10 +133,10 @@ async def test_who_leaves_the_queue_is_never_sent() -> None:
         first = asyncio.create_task(one.ask(0))
         await eventually(lambda: gate.waiting, "the first call")
         tasks = [asyncio.create_task(one.ask(value)) for value in (1, 2, 3)]
-        await eventually(lambda: one.dispatcher.queues[MODEL].batcher.queued_rows == 3, "the queue")
+        await eventually(lambda: one.dispatcher.queues[MODEL, ""].batcher.queued_rows == 3, "the queue")
         tasks[1].cancel()
         await asyncio.wait([tasks[1]])
-        assert one.dispatcher.queues[MODEL].batcher.queued_rows == 2
+        assert one.dispatcher.queues[MODEL, ""].batcher.queued_rows == 2
         gate.opened.set()
         await asyncio.gather(first, tasks[0], tasks[2])
         assert one.fakes[0].last.values == [1, 3]

@@ -237,4 +237,4 @@ async def test_a_hung_event_loop_gets_nothing_more() -> None:
             assert len(two.fakes[1].calls) > asked
             assert time.monotonic() - started < 1.0
             await two.ready(2)
-            assert two.dispatcher.queues[MODEL].batcher.running == 0
+            assert two.dispatcher.queues[MODEL, ""].batcher.running == 0

@@ -94,9 +94,9 @@ async def test_a_worker_is_kept_free_for_whoever_still_wants_it() -> None:
         assert one.workers.claim(MODEL, alone=True) is None
         with pytest.raises(errors.DeadlineExceeded):
             await one.ask(1, seconds=2 * RESERVED)
-        assert slot.in_flight == {MODEL: 1}
+        assert slot.in_flight == {(MODEL, ""): 1}
         one.workers.release(MODEL, slot)
-        assert slot.in_flight == {MODEL: 1}
+        assert slot.in_flight == {(MODEL, ""): 1}
         assert one.workers.claim(MODEL) is None
         one.workers.release(MODEL, slot)
 

@@ -43,6 +43,12 @@ def test_a_fingerprint_tells_everything_apart() -> None:
     assert len({fingerprint_of(model, inputs) for model, inputs in DIFFERENT}) == len(DIFFERENT)
 
 
+def test_a_fingerprint_tells_versions_apart() -> None:
+    """What one version dies of another one may compute; no version is no prefix of a model's name."""
+    versions = [fingerprint_of("a", rows(1), version) for version in ("", "1", "2")]
+    assert len({*versions, fingerprint_of("a1", rows(1))}) == 4
+
+
 def test_a_fingerprint_is_the_same_for_the_same_input() -> None:
     """Neither the order of inputs nor the memory layout of a view counts."""
     one, two = rows(1)["features"], rows(2)["features"]
@@ -59,6 +65,7 @@ def test_a_remembered_input_is_refused_and_others_are_not() -> None:
         kept.check("a", rows(1))
     kept.check("b", rows(1))
     kept.check("a", rows(2))
+    kept.check("a", rows(1), "1")
 
 
 def test_it_forgets_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

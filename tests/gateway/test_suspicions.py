@@ -26,6 +26,7 @@ async def test_deaths_are_counted_for_each_input() -> None:
     suspicions.note(MODEL, [entry(1)])
     assert [suspicions.deaths(MODEL, entry(value)) for value in (1, 2)] == [2, 0]
     assert suspicions.deaths("other", entry(1)) == 0
+    assert suspicions.deaths(MODEL, entry(1), "1") == 0
 
 
 async def test_an_answer_clears_an_input() -> None:

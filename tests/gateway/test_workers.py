@@ -74,6 +74,27 @@ async def test_a_place_outlives_the_state_of_its_worker() -> None:
         assert one.is_idle()
 
 
+async def test_places_are_counted_by_version() -> None:
+    """Each version of a model has places of its own, only where it is; nothing is kept of one that is given back."""
+    async with hop(FakeWorker(), FakeWorker(versions={MODEL: ("1", "2")}), batches_in_flight=1) as two:
+        first, second = two.workers.slots
+        assert [two.workers.claim(MODEL, "2") for _ in range(2)] == [second, None]
+        assert [two.workers.claim(MODEL, "1") for _ in range(3)] == [first, second, None]
+        assert two.workers.has_places(MODEL, "2")
+        assert not two.workers.has_places(MODEL, "3")
+        assert two.workers.is_ready(MODEL, "2")
+        assert not two.workers.is_ready(MODEL, "3")
+        assert two.workers.claim(MODEL, "3") is None
+        assert two.workers.versions(MODEL) == ["1", "2"]
+        two.workers.release(MODEL, second, "2")
+        two.workers.release(MODEL, second, "1")
+        two.workers.release(MODEL, first, "1")
+        assert (first.in_flight, second.in_flight) == ({}, {})
+        assert two.workers.claim(MODEL, "2", alone=True) is second
+        assert two.workers.claim(MODEL, "2", alone=True) is None
+        two.workers.release(MODEL, second, "2")
+
+
 async def test_waiting_for_a_worker_ends_with_it_or_with_the_deadline() -> None:
     """All that wait are woken by the first worker, and none waits beyond its deadline."""
     async with hop(FakeWorker(answer=echo), healthy=False) as one:
