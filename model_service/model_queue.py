@@ -20,9 +20,10 @@ from inference_core.errors import DeadlineExceeded, InferenceHubError, ModelFail
 from inference_core.lanes import Lanes
 from inference_core.stacking import signature_of
 from inference_core.tensors import Arrays
-from model_service.attempts import Attempt, Place
+from model_service.attempts import Attempt
 from model_service.call import Call, Computation, described
 from model_service.inline import InlineSwitch, Stopwatch
+from model_service.places import Place, Places
 from model_service.registry import LoadedModel
 from otel.logs import SUBJECT
 
@@ -54,8 +55,7 @@ class ModelQueue(Consumers[Place]):
         self._name, self._version, self._runtime = model.on_disk.name, model.on_disk.version, model.runtime
         self._switch, self._observe = switch, observe
         self._patience, self._hangs = hangs
-        self._places = [Place(thread) for thread in model.threads]
-        self._idle = list(self._places)
+        self._places = Places(model.threads)
         self._ended_one = asyncio.Event()
         self._is_turn_taken = False
         self._max_rows = description.max_batch_size
@@ -68,7 +68,7 @@ class ModelQueue(Consumers[Place]):
     @property
     def rows(self) -> int:
         """How many rows wait."""
-        return self._batcher.queued_rows
+        return self._batcher.queued_rows + self._places.rows_waiting
 
     @property
     def is_inline(self) -> bool:
@@ -79,7 +79,7 @@ class ModelQueue(Consumers[Place]):
         """Wait until no thread computes, also for callers who have left; at most so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while any(place.is_computing for place in self._places):
+                while self._places.any_computing():
                     self._ended_one.clear()
                     await self._ended_one.wait()
 
@@ -96,7 +96,7 @@ class ModelQueue(Consumers[Place]):
         return outputs
 
     def _may_run_at_once(self, entry: Entry) -> bool:
-        is_free = bool(self._idle) and not self._holds and not self._batcher.queued_rows
+        is_free = bool(self._places.idle) and not self._holds and not self._batcher.queued_rows
         could_share = self._is_turn_taken and 2 * entry.rows <= self._max_rows
         return is_free and not could_share and self._switch.allows(entry.size)
 
@@ -109,7 +109,7 @@ class ModelQueue(Consumers[Place]):
         asyncio.get_running_loop().call_soon(self._end_turn)
         entry.deadline.check()
         entry.queued_at = now()
-        place = self._idle[-1]
+        place = self._places.idle[-1]
         attempt = Attempt([entry])
         self._begin(attempt, place, "idle")
         try:
@@ -126,8 +126,8 @@ class ModelQueue(Consumers[Place]):
         await self._batcher.close()
 
     def claim(self, *, alone: bool) -> Place | None:  # noqa: ARG002  # each place is one thread, so nothing else uses it
-        """As `Consumers.claim`."""
-        return self._idle.pop() if self._idle else None
+        """As `Consumers.claim`; a full batch, which nothing that comes later could join, may wait with its thread."""
+        return self._places.claim(may_wait=not self._switch.is_on and self._batcher.queued_rows >= self._max_rows)
 
     def release(self, place: Place) -> None:
         """As `Consumers.release`; a thread that still computes for callers who left is idle only afterwards."""
@@ -135,12 +135,10 @@ class ModelQueue(Consumers[Place]):
             place.is_left = True
             asyncio.get_running_loop().call_later(self._patience, self._look_for_hangs)
             return
-        place.is_left = False
-        place.idle_since = now()
-        self._idle.append(place)
+        self._places.release(place)
 
     def _look_for_hangs(self) -> None:
-        if all(place.is_left and place.busy_for() >= self._patience for place in self._places):
+        if self._places.all_hang(self._patience):
             log.error("model hangs", model=self._name, version=self._version, seconds=self._patience)
             self._hangs()
 
@@ -152,7 +150,7 @@ class ModelQueue(Consumers[Place]):
             return
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        place.is_computing, place.begun_at = True, now()
+        place.is_computing, place.rows = True, batch.rows
         place.thread.submit(partial(self._compute_in_thread, loop, place, batch, done))
         await done
 
@@ -161,6 +159,7 @@ class ModelQueue(Consumers[Place]):
     ) -> None:
         outcomes: list[Outcome] = []
         attempts: list[Attempt] = []
+        place.begun_at = now()
 
         def answer(entry: Entry, outcome: Arrays | InferenceHubError) -> None:
             loop.call_soon_threadsafe(self._answer_one, entry, outcome)
@@ -170,6 +169,7 @@ class ModelQueue(Consumers[Place]):
         except BaseException:  # a thread that ends would leave its place busy for ever
             log.exception("compute thread failed", model=self._name, version=self._version)
         finally:
+            self._places.ended(place)
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._ended, place, outcomes, attempts, done)
 

@@ -234,3 +234,21 @@ async def test_a_standing_queue_sheds_what_waited_longest() -> None:
         reasons = {dict(await call.trailing_metadata()).get("reason") for call in calls}
     assert set(ends) == {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED}
     assert "standing" in reasons
+
+
+async def test_a_thread_finds_its_next_full_batch_waiting() -> None:
+    """While a thread computes, the next full batch is with it already; what is not full waits for more."""
+    door = Door()
+    model = loaded("door", door, max_batch_size=2)
+    async with running_worker(model) as worker:
+        submitted = model.threads[0]._jobs.qsize
+        first = worker.protocol.ModelInfer(rows_of(0))
+        await until(door.entered.is_set)
+        calls = [worker.protocol.ModelInfer(rows_of(1))]
+        await until(lambda: worker.engine.rows_waiting("door") == 1)
+        assert submitted() == 0
+        calls.append(worker.protocol.ModelInfer(rows_of(2)))
+        await until(lambda: submitted() == 1)
+        door.open.set()
+        assert [first_of(await call) for call in (first, *calls)] == [[0], [1], [2]]
+    assert batches(model) == [1, 2]
