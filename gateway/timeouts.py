@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 from inference_core.deadline import Deadline
 from inference_core.errors import InvalidInput
@@ -15,6 +16,8 @@ TIMEOUT = "X-Request-Timeout"
 PRIORITY = "X-Priority"
 PRIORITIES = {"": False, "interactive": False, "batch": True}
 SHORTEST_SECONDS = 0.001
+REMEMBERED = 128
+"""How many values of the header are remembered: clients repeat themselves."""
 
 
 def deadline_of(text: str | None, longest_seconds: float) -> Deadline:
@@ -24,18 +27,25 @@ def deadline_of(text: str | None, longest_seconds: float) -> Deadline:
     """
     if text is None:
         return Deadline.after(longest_seconds)
-    try:
-        seconds = float(text) if PLAIN.fullmatch(text) else math.nan
-    except ValueError:
-        seconds = math.nan
+    seconds = _seconds(text)
     if not seconds > 0:
         raise InvalidInput(f"{TIMEOUT} is a positive number of seconds, such as 0.5.")
     return Deadline.after(max(SHORTEST_SECONDS, min(seconds, longest_seconds)))
 
 
+@lru_cache(maxsize=REMEMBERED)
+def _seconds(text: str) -> float:
+    try:
+        return float(text) if PLAIN.fullmatch(text) else math.nan
+    except ValueError:
+        return math.nan
+
+
 def is_background(text: str | None) -> bool:
     """Tell whether X-Priority asks for the class that gives way; raises InvalidInput for an unknown class."""
-    found = PRIORITIES.get((text or "").strip(" \t").lower())
+    if text is None:
+        return False
+    found = PRIORITIES.get(text.strip(" \t").lower())
     if found is None:
         raise InvalidInput(f"{PRIORITY} is interactive (the default) or batch.")
     return found
