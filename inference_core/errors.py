@@ -7,7 +7,8 @@
     ├── InvalidInput         the request can never succeed as it stands
     │   ├── InputTooLarge    more bytes than the settings allow
     │   ├── SlowInput        the body did not arrive in time
-    │   └── UnsupportedInput a content type or encoding that is not read here
+    │   ├── UnsupportedInput a content type or encoding that is not read here
+    │   └── NotOffered       a feature of a protocol that is not there
     ├── UnknownModel         no such model or version
     ├── Unavailable          nobody can answer now; worth another try later
     │   ├── NoWorker         no inference worker is ready
@@ -53,6 +54,10 @@ class SlowInput(InvalidInput):
 
 class UnsupportedInput(InvalidInput):
     """The request's content type or encoding is not read here."""
+
+
+class NotOffered(InvalidInput):
+    """The request needs a feature of its protocol that is not offered here."""
 
 
 class UnknownModel(InferenceHubError):

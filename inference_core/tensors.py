@@ -55,6 +55,7 @@ QUOTED_LETTERS = 64
 WIRE_INTEGER_BYTES = 4
 LENGTH = struct.Struct("<I")
 
+Buffer = bytes | memoryview
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 Array = np.ndarray[Any, np.dtype[Any]]
 Tensor = wire.ModelInferRequest.InferInputTensor | wire.ModelInferResponse.InferOutputTensor
@@ -71,7 +72,7 @@ def datatype_of(array: Array) -> str:
     return name
 
 
-def read_tensors(tensors: Sequence[Tensor], raw: Sequence[bytes]) -> Arrays:
+def read_tensors(tensors: Sequence[Tensor], raw: Sequence[Buffer]) -> Arrays:
     """Return named arrays from a message's tensors and its raw contents, which may be empty.
 
     Raises InvalidInput, naming the tensor, for a duplicate name, an unknown datatype, a shape that does not
@@ -108,27 +109,38 @@ def write_outputs(response: wire.ModelInferResponse, arrays: Arrays, *, raw: boo
 def to_raw(array: Array) -> bytes:
     """Return an array's raw form; elements of object arrays must be `bytes`."""
     if array.dtype == object:
-        return b"".join(LENGTH.pack(len(element)) + element for element in array.flat)
+        return _joined(array)
+    return (array if array.dtype in DATATYPES else array.astype(array.dtype.newbyteorder("<"))).tobytes()
+
+
+def raw_view(array: Array) -> Buffer:
+    """Return an array's raw form without a copy, where it lies in memory that way; as `to_raw`."""
+    if array.dtype == object:
+        return _joined(array)
     little = array if array.dtype in DATATYPES else array.astype(array.dtype.newbyteorder("<"))
-    return little.tobytes()
+    return np.ascontiguousarray(little).reshape(-1).view(np.uint8).data
 
 
-def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Array:
-    """Return the array of a raw buffer; raises InvalidInput where the sizes do not agree."""
-    dtype, count = _element_count(name, datatype, shape)
+def from_raw(name: str, datatype: str, shape: Sequence[int], data: Buffer) -> Array:
+    """Return the array of a raw buffer, as a view of it; raises InvalidInput where the sizes do not agree."""
+    dtype, count = element_count(name, datatype, shape)
     if datatype == "BYTES":
-        return _object_array(list(_elements(name, data, count)), shape)
+        return object_array(list(_elements(name, data, count)), shape)
     if len(data) != count * dtype.itemsize:
         raise InvalidInput(
             f"Tensor {_quoted(name)}: shape {list(shape)} of {datatype} needs {count * dtype.itemsize} bytes, "
             f"got {len(data)}."
         )
-    if datatype == "BOOL" and data.strip(b"\0\1"):
+    if datatype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
         raise InvalidInput(f"Tensor {_quoted(name)}: a BOOL is a byte 0 or 1.")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _read(tensor: Tensor, raw: bytes | None) -> Array:
+def _joined(array: Array) -> bytes:
+    return b"".join([piece for element in array.flat for piece in (LENGTH.pack(len(element)), element)])
+
+
+def _read(tensor: Tensor, raw: Buffer | None) -> Array:
     shape = tuple(tensor.shape)
     if raw is None:
         return _read_typed(tensor, shape)
@@ -139,7 +151,8 @@ def _read(tensor: Tensor, raw: bytes | None) -> Array:
     return from_raw(tensor.name, tensor.datatype, shape, raw)
 
 
-def _element_count(name: str, datatype: str, shape: Sequence[int]) -> tuple[np.dtype[Any], int]:
+def element_count(name: str, datatype: str, shape: Sequence[int]) -> tuple[np.dtype[Any], int]:
+    """Return a datatype's dtype and how many elements a shape has; raises InvalidInput for what nobody can hold."""
     dtype = DTYPES.get(datatype)
     if dtype is None:
         raise InvalidInput(f"Tensor {_quoted(name)}: datatype {_quoted(datatype)} is not one of {', '.join(DTYPES)}.")
@@ -153,7 +166,7 @@ def _element_count(name: str, datatype: str, shape: Sequence[int]) -> tuple[np.d
     return dtype, count
 
 
-def _elements(name: str, data: bytes, count: int) -> Iterator[bytes]:
+def _elements(name: str, data: Buffer, count: int) -> Iterator[bytes]:
     position = 0
     for _ in range(count):
         start = position + LENGTH.size
@@ -162,12 +175,13 @@ def _elements(name: str, data: bytes, count: int) -> Iterator[bytes]:
         position = start + LENGTH.unpack_from(data, position)[0]
         if position > len(data):
             raise InvalidInput(f"Tensor {_quoted(name)}: a BYTES element is longer than the data that is left.")
-        yield data[start:position]
+        yield bytes(data[start:position])
     if position != len(data):
         raise InvalidInput(f"Tensor {_quoted(name)}: {len(data) - position} bytes follow the last of {count} elements.")
 
 
-def _object_array(elements: list[bytes], shape: Sequence[int]) -> Array:
+def object_array(elements: list[bytes], shape: Sequence[int]) -> Array:
+    """Return a BYTES tensor of these elements."""
     array = np.empty(len(elements), object)
     array[:] = elements
     return array.reshape(shape)
@@ -175,7 +189,7 @@ def _object_array(elements: list[bytes], shape: Sequence[int]) -> Array:
 
 def _read_typed(tensor: Tensor, shape: tuple[int, ...]) -> Array:
     name, datatype = tensor.name, tensor.datatype
-    dtype, count = _element_count(name, datatype, shape)
+    dtype, count = element_count(name, datatype, shape)
     field = CONTENTS.get(datatype)
     if field is None:
         raise InvalidInput(f"Tensor {_quoted(name)}: {datatype} travels as raw contents only.")
@@ -185,7 +199,7 @@ def _read_typed(tensor: Tensor, shape: tuple[int, ...]) -> Array:
             f"Tensor {_quoted(name)}: shape {list(shape)} needs {count} values in {field}, got {len(values)}."
         )
     if datatype == "BYTES":
-        return _object_array(list(values), shape)
+        return object_array(list(values), shape)
     try:
         # As a buffer of wider integers the field would be cut to a narrow type unnoticed; Python integers overflow.
         return np.array(list(values) if dtype.itemsize < WIRE_INTEGER_BYTES else values, dtype).reshape(shape)
