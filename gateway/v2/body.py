@@ -41,7 +41,7 @@ class Whole:
     def __init__(self, limit: int, expected: int) -> None:
         self._limit = limit
         # Not a bytearray: that would write zeros, and so take the memory, before the first byte has come.
-        self._buffer = memoryview(np.empty(min(expected, limit), np.uint8))
+        self._buffer = np.empty(min(expected, limit), np.uint8).data
         self._size = 0
 
     def room(self) -> int:
@@ -54,10 +54,10 @@ class Whole:
         if end > self._limit:
             raise too_large(self._limit)
         if end > len(self._buffer):
-            grown = memoryview(np.empty(min(self._limit, 2 * end), np.uint8))
+            grown = np.empty(min(self._limit, 2 * end), np.uint8).data
             grown[: self._size] = self._buffer[: self._size]
             self._buffer = grown
-        self._buffer[self._size : end] = np.frombuffer(piece, np.uint8)
+        self._buffer[self._size : end] = piece
         self._size = end
 
     def end(self) -> memoryview:
