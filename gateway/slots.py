@@ -167,6 +167,10 @@ class Slot:
             return None
         return index
 
+    async def ask(self, name: str, request: Any, response: type[Any], seconds: float) -> Any:
+        """Call a method of the inference service by its name; raises AioRpcError."""
+        return await self._ask(f"/{SERVICE}/{name}", request, response, seconds)
+
     async def _mind(self) -> None:
         while True:
             try:

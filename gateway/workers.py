@@ -122,6 +122,11 @@ class Workers:
         self._isolation.give_up()
         self._tell()
 
+    def asked_for(self, model: str) -> list[Slot]:
+        """Return the workers that can be asked about a model: those that have it, or else all that take work."""
+        ready = self._ready()
+        return [slot for slot in ready if model in slot.models] or ready
+
     async def indexes(self) -> list[wire.RepositoryIndexResponse | None]:
         """Ask every slot which models it can run; None for a slot that does not answer within a second."""
         return await asyncio.gather(*(slot.probe() for slot in self.slots))

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.v2 import rest
-from gateway.v2.asked import Asked, outputs_of
 from gateway.v2.binary import header_length
 from gateway.v2.documents import ModelMetadata, TensorMetadata
 from inference_core.errors import InferenceHubError, InvalidInput, NotOffered
 from inference_core.inference import Inference
+from inference_core.selection import selected
 from inference_core.tensors import DTYPES, Array, Arrays, from_raw
 from tests.gateway.v2.bodies import MODEL, body, tensor
 from tests.inference_core.strategies import any_arrays, arrays, same
@@ -39,7 +39,7 @@ def _is_text(element: bytes) -> bool:
     return True
 
 
-def asked(document: dict[str, Any], tail: bytes = b"") -> Asked:
+def asking(document: dict[str, Any], tail: bytes = b"") -> rest.Asking:
     """Return what a document and the bytes behind it ask for."""
     head = msgspec.json.encode(document)
     return rest.read(memoryview(head + tail), len(head))
@@ -47,8 +47,9 @@ def asked(document: dict[str, Any], tail: bytes = b"") -> Asked:
 
 def answered(inference: Inference, **wants: Any) -> tuple[dict[str, Any], bytes]:
     """Return the JSON and the bytes behind it of an answer."""
-    want = asked({"inputs": [MODEL], **wants})
-    answer = rest.written(want, inference, outputs_of(want, inference))
+    want = asking({"inputs": [MODEL], **wants})
+    outputs = selected(inference.model, inference.outputs, want.asked.wanted)
+    answer = rest.written(want, Inference(inference.model, inference.version, outputs))
     whole = b"".join(answer.parts)
     length = len(whole) if answer.json_bytes is None else answer.json_bytes
     decoded: dict[str, Any] = msgspec.json.decode(whole[:length])
@@ -76,7 +77,7 @@ def test_a_request_is_lossless(sent: Arrays, data: st.DataObject) -> None:
     tellable = {name for name, array in sent.items() if json_can_tell(array)}
     in_json = data.draw(st.sets(st.sampled_from(sorted(tellable)))) if tellable else set()
     whole, length = body(sent, in_json, id="7")
-    found = rest.read(memoryview(whole), length)
+    found = rest.read(memoryview(whole), length).asked
     assert found.id == "7"
     assert list(found.inputs) == list(sent)
     for name, array in sent.items():
@@ -102,7 +103,7 @@ def test_nested_and_flat_data_mean_the_same(datatype: str, data: st.DataObject) 
     documents = [
         {"inputs": [tensor("x", array.reshape(array.shape or (1,)), nested=nested)]} for nested in (False, True)
     ]
-    flat, nested = [asked(document).inputs["x"] for document in documents]
+    flat, nested = [asking(document).asked.inputs["x"] for document in documents]
     assert same(flat, nested)
 
 
@@ -156,7 +157,7 @@ REFUSED: dict[str, tuple[dict[str, Any], bytes, str]] = {
 def test_what_cannot_be_meant_is_refused(document: dict[str, Any], tail: bytes, words: str) -> None:
     """Each mistake gets a sentence that names it."""
     with pytest.raises(InvalidInput, match=words):
-        asked(document, tail)
+        asking(document, tail)
 
 
 @pytest.mark.parametrize("text", ["-1", "9", "1e3", "", "x", " 3", "٣", "9" * 40])
@@ -170,13 +171,13 @@ def test_a_length_that_cannot_be_is_refused(text: str) -> None:
 def test_state_is_not_offered(key: str) -> None:
     """A client that needs sequences is told that there are none."""
     with pytest.raises(NotOffered, match=key):
-        asked({"inputs": [MODEL], "parameters": {key: 1}})
+        asking({"inputs": [MODEL], "parameters": {key: 1}})
 
 
 def test_shared_memory_is_not_offered() -> None:
     """A client that would place tensors in shared memory is told that there is none."""
     with pytest.raises(NotOffered, match="shared_memory_region"):
-        asked({"inputs": [{**X, "parameters": {"shared_memory_region": "r"}}]})
+        asking({"inputs": [{**X, "parameters": {"shared_memory_region": "r"}}]})
 
 
 OUTPUTS = {"a": np.array([[1.5, 2.5, 2.5]], "<f4"), "b": np.array([[7]], "<i8")}
@@ -253,7 +254,7 @@ def metadata(datatype: str, *shapes: list[int]) -> ModelMetadata:
 def test_a_body_of_one_tensor_needs_no_json(datatype: str, shape: list[int], sent: bytes, expected: Any) -> None:
     """The shape follows from the model's and the number of bytes; all outputs come back binary."""
     found = rest.read_only_tensor(memoryview(sent), metadata(datatype, shape))
-    assert found.inputs["x0"].shape == expected
+    assert found.asked.inputs["x0"].shape == expected
     assert found.all_binary
 
 
