@@ -44,10 +44,15 @@ def _is_free(port: int) -> bool:
 
 @dataclass(frozen=True)
 class Trial:
-    """A system that was started by `trial`; `url` is its gateway, `run_folder` has its sockets and logs."""
+    """A system that was started by `trial`; `url` is its gateway, `run_folder` has its sockets and logs.
+
+    `port` is the gateway's for HTTP, `grpc_port` its other one, `worker_port` that of the first worker.
+    """
 
     url: str
     port: int
+    grpc_port: int
+    worker_port: int
     run_folder: Path
     environment: Mapping[str, str]
 
@@ -117,16 +122,17 @@ def prepared(folder: Path, sections: Sections) -> Trial:
     Ports and run folder are chosen here where the sections do not name them.
     """
     workers = sections.get("inference", {}).get("workers", 2)
-    port, grpc_port, *_ = free_ports(2 + workers)
+    port, grpc_port, worker_port, *_ = free_ports(3 + workers)
     base: dict[str, dict[str, Any]] = {
-        "gateway": {"port": port},
-        "inference": {"port": grpc_port},
+        "gateway": {"port": port, "grpc_port": grpc_port},
+        "inference": {"port": worker_port},
         "layout": {"run_folder": str(folder / "run")},
     }
     file = folder / "settings.toml"
     names = [*base, *(name for name in sections if name not in base)]
     file.write_text(_toml({name: {**base.get(name, {}), **sections.get(name, {})} for name in names}))
-    return Trial(f"http://127.0.0.1:{port}", port, folder / "run", {**os.environ, VARIABLE: str(file)})
+    run_folder, environment = folder / "run", {**os.environ, VARIABLE: str(file)}
+    return Trial(f"http://127.0.0.1:{port}", port, grpc_port, worker_port, run_folder, environment)
 
 
 def _toml(document: Sections) -> str:

@@ -112,7 +112,8 @@ def _make_folders(settings: Settings) -> None:
 
 def _check_ports(settings: Settings) -> None:
     inference = settings.inference
-    addresses = [("gateway.port", settings.gateway.host, settings.gateway.port)]
+    gateway = settings.gateway
+    addresses = [("gateway.port", gateway.host, gateway.port), ("gateway.grpc_port", gateway.host, gateway.grpc_port)]
     addresses += [("inference.port", inference.host, inference.port + slot) for slot in range(inference.workers)]
     for key, host, port in addresses:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -169,6 +170,8 @@ Try next:
   curl -s {base}/predict -H 'Content-Type: application/json' -d '{{"prompt": "What a wonderful day"}}'
   curl -s {base}/predict -H 'Content-Type: application/json' -d @model_service/models/digits/example.json
   curl -s {base}/ready
-  grpcurl -plaintext localhost:{settings.inference.port} list
+  open {base}/docs for every path
+  grpcurl -plaintext localhost:{settings.gateway.grpc_port} list
+  grpcurl -plaintext localhost:{settings.inference.port} list     # worker 0 alone
   {control} -s unix://{settings.run_folder}/supervisor.sock status
   make logs        make down"""

@@ -12,29 +12,49 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from gateway import errors
 from gateway.direct import DirectPredict
 from gateway.dispatch import Dispatcher
-from gateway.middleware import Life, Observation
+from gateway.front_door import GrpcDoor, NoFrontDoor
+from gateway.front_door_servicer import FrontDoorServicer
+from gateway.middleware import FrontDoorLife, Life, Observation
 from gateway.observation import Observer
 from gateway.predictions import Predictions
 from gateway.resources.health import HealthResource, ReadyResource
 from gateway.resources.metrics import MetricsResource
 from gateway.resources.predict import PredictResource
+from gateway.resources.v2 import ModelResource, RepositoryResource, ServerResource
+from gateway.resources.v2_infer import InferResource
 from gateway.tally import Tally
+from gateway.v2.documents import ServerMetadata
+from gateway.v2.inferences import Inferences
+from gateway.v2.models import Models
 from gateway.workers import Workers
-from inference_core.settings import Settings
+from inference_core.settings import Gateway, Settings
 from otel import tracing
 from otel.allowance import Allowance
 from otel.metrics import FOLDER, GatewayMetrics, open_registry
 from otel.requests import RequestTraces
 
 SERVICE = "gateway"
+VERSION = version("inference-hub")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
 MEMBER = "INFERENCEHUB_MEMBER"
 
 
-def create_app(settings: Settings) -> App[Request, Response]:
-    """Build the gateway; call it in the process that will serve, after every fork."""
+def create_app(settings: Settings, *, serves_grpc: bool = False) -> App[Request, Response]:
+    """Build the gateway; call it in the process that will serve, after every fork.
+
+    `serves_grpc` opens the gRPC door, too, whose port all processes of one gateway share.
+    """
     sockets = [settings.worker_socket(slot) for slot in range(settings.inference.workers)]
     workers = Workers(sockets, settings.inference.max_message_bytes, settings.gateway.batches_in_flight)
-    traces = tracing.start(settings.telemetry, SERVICE, version("inference-hub"), sampler=ALWAYS_ON)
+    traces = tracing.start(settings.telemetry, SERVICE, VERSION, sampler=ALWAYS_ON)
     metrics_folder = settings.run_folder / FOLDER
     tally = Tally(GatewayMetrics(open_registry(metrics_folder, f"gateway-{os.environ.get(MEMBER, '0')}")))
     lines = Allowance(settings.telemetry.log_lines_per_second)
@@ -43,11 +63,41 @@ def create_app(settings: Settings) -> App[Request, Response]:
     predictions = Predictions(dispatcher, settings.predict)
     direct_routes = {b"/predict": DirectPredict(predictions, observer, settings.gateway)}
 
-    around: list[Any] = [Observation(observer), Life(workers, dispatcher, observer, traces, direct_routes)]
+    models, inferences = Models(workers), Inferences(dispatcher)
+    metadata = ServerMetadata("inference-hub", VERSION, list(EXTENSIONS))
+    servicer = FrontDoorServicer(models, inferences, metadata, settings.gateway)
+    front_door = GrpcDoor(settings, servicer, observer, workers) if serves_grpc else NoFrontDoor()
+
+    life = Life(workers, dispatcher, observer, traces, direct_routes)
+    around: list[Any] = [Observation(observer), life, FrontDoorLife(front_door)]
     app = App(middleware=around)
     errors.install(app)
     app.add_route("/predict", PredictResource(predictions, settings.gateway))
     app.add_route("/health", HealthResource(workers))
     app.add_route("/ready", ReadyResource(workers, settings.predict))
     app.add_route("/metrics", MetricsResource(metrics_folder, tally))
+    _add_v2(app, models, InferResource(inferences, models, settings.gateway), metadata, settings.gateway)
     return app
+
+
+def _add_v2(
+    app: App[Request, Response], models: Models, infer: InferResource, metadata: ServerMetadata, limits: Gateway
+) -> None:
+    server, model, repository = (
+        ServerResource(models, metadata),
+        ModelResource(models),
+        RepositoryResource(models, limits),
+    )
+    for path in ("/v2", "/v2/"):
+        app.add_route(path, server)
+    app.add_route("/v2/health/live", server, suffix="live")
+    app.add_route("/v2/health/ready", server, suffix="ready")
+    app.add_route("/v2/models/stats", model, suffix="stats")
+    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        app.add_route(path, model)
+        app.add_route(f"{path}/infer", infer)
+        for suffix in ("ready", "config", "stats"):
+            app.add_route(f"{path}/{suffix}", model, suffix=suffix)
+    app.add_route("/v2/repository/index", repository, suffix="index")
+    for suffix in ("load", "unload"):
+        app.add_route(f"/v2/repository/models/{{model}}/{suffix}", repository, suffix=suffix)

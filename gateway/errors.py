@@ -28,14 +28,23 @@ STATUS: Mapping[type[errors.InferenceHubError], int] = {
 }
 """Nearest class in an error's ancestry decides."""
 
+V2_PREFIX = "/v2"
+V2_STATUS: Mapping[type[errors.InferenceHubError], int] = {
+    **STATUS,
+    errors.NotOffered: 501,
+    errors.ModelFailed: 500,
+    errors.WorkerKiller: 500,
+}
+"""The same for the V2 routes, where Triton's clients expect Triton's statuses."""
+
 UNREAD_BODY = (errors.InputTooLarge, errors.SlowInput, errors.UnsupportedInput)
-PATHS = "POST /predict, GET /health, GET /ready and GET /metrics"
+PATHS = "POST /predict, GET /health, GET /ready, GET /metrics, and below /v2 what GET /openapi.json lists"
 
 
-def status_of(error: errors.InferenceHubError) -> int:
+def status_of(error: errors.InferenceHubError, statuses: Mapping[type[errors.InferenceHubError], int] = STATUS) -> int:
     """Return the HTTP status of an expected error."""
-    status = STATUS.get(type(error))
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS) if status is None else status
+    status = statuses.get(type(error))
+    return next(statuses[kind] for kind in type(error).__mro__ if kind in statuses) if status is None else status
 
 
 def install(app: App[Request, Response]) -> None:
@@ -68,7 +77,8 @@ async def _expected(
 ) -> None:
     if response is None:
         return
-    write(response, status_of(error), error.message)
+    is_v2 = (request.uri_template or "").startswith(V2_PREFIX)
+    write(response, status_of(error, V2_STATUS if is_v2 else STATUS), error.message)
     if isinstance(error, errors.Overloaded):
         request.context.refused = error.reason
     if isinstance(error, errors.Unavailable):

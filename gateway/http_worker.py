@@ -22,6 +22,7 @@ from uvicorn_worker import UvicornWorker
 
 from gateway.http_connection import Border
 from gateway.http_repeating import guarded_protocol
+from gateway.replies import LEAVING
 from inference_core.settings import load
 
 NOTIFY_SECONDS = 1
@@ -41,6 +42,10 @@ def _report_errors() -> None:
     errors.setLevel(logging.WARNING)
 
 
+def _nothing() -> None:
+    """Stand for what an application does that has nothing to close early."""
+
+
 class GatewayServer(Server):
     """uvicorn's server, which tells connections that are still to come in that it is leaving."""
 
@@ -51,6 +56,7 @@ class GatewayServer(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let open requests finish, end the lifespan."""
         self.border.draining = True
+        self.lifespan.state.get(LEAVING, _nothing)()
         await super().shutdown(sockets)
 
     def leave_now(self) -> None:

@@ -10,8 +10,9 @@ import structlog
 from falcon.asgi import Request, Response
 
 from gateway.dispatch import Dispatcher
+from gateway.front_door import FrontDoor
 from gateway.observation import Observer
-from gateway.replies import DIRECT_ROUTES, DirectRoutes
+from gateway.replies import DIRECT_ROUTES, LEAVING, DirectRoutes
 from gateway.workers import Workers
 from otel import tracing
 
@@ -77,6 +78,22 @@ class Life:
         self._observer.close()
         self._traces.stop()
         log.info("stopped")
+
+
+class FrontDoorLife:
+    """Opens the gRPC door after the workers are connected; closes it, beside the HTTP side, before they are left."""
+
+    def __init__(self, front_door: FrontDoor) -> None:
+        self._front_door = front_door
+
+    async def process_startup(self, scope: Mapping[str, Any], _: Mapping[str, Any]) -> None:
+        """Take calls."""
+        await self._front_door.open()
+        scope.get("state", {})[LEAVING] = self._front_door.leave
+
+    async def process_shutdown(self, _: Mapping[str, Any], __: Mapping[str, Any]) -> None:
+        """Wait until the last call has ended."""
+        await self._front_door.close()
 
 
 def _tune_collector() -> None:

@@ -59,7 +59,7 @@ class Observer:
         """End with a route template and a status; `refused` is the reason of a request that was turned away."""
         if observed.trace.span is not None:
             _end_span(observed, route, status, call)
-        if route == PREDICT:
+        if call is not None or route == PREDICT:
             self._tally.answered(call, status, time.perf_counter() - observed.started)
         if refused:
             self._refused[refused] += 1

@@ -36,3 +36,6 @@ DirectRoutes = Mapping[bytes, DirectRoute]
 
 DIRECT_ROUTES = "direct_routes"
 """The key under which the lifespan's state has them for the HTTP protocol."""
+
+LEAVING = "leaving"
+"""The key under which it has what is to be called when the process was told to end, before open requests have ended."""

@@ -34,10 +34,11 @@ Ratio = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The HTTP side. Times in seconds, sizes in bytes; limits hold for each gateway process."""
+    """The side of the clients. Times in seconds, sizes in bytes; limits hold for each gateway process."""
 
     host: str = "127.0.0.1"
     port: Port = 3000
+    grpc_port: Port = 3001
     processes: Annotated[int, Meta(ge=2, le=64)] = 2
     allowed_hosts: Annotated[tuple[str, ...], Meta(min_length=1)] = ("localhost", "127.0.0.1", "[::1]")
     deadline: Seconds = 5.0
@@ -174,6 +175,8 @@ def _check(settings: Settings) -> None:
     if not settings.layout.allow_remote:
         _check_loopback("gateway.host", settings.gateway.host)
         _check_loopback("inference.host", settings.inference.host)
+    if settings.gateway.grpc_port == settings.gateway.port:
+        raise ConfigurationError(f"gateway.port and gateway.grpc_port are both {settings.gateway.port}.")
     if settings.inference.port + settings.inference.workers - 1 > LAST_PORT:
         raise ConfigurationError(
             f"inference.port is {settings.inference.port}, which leaves no port for the last of "

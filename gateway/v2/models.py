@@ -60,7 +60,7 @@ class Models:
 
     async def statistics(self, name: str, version: str) -> wire.ModelStatisticsResponse:
         """Return what was computed, summed over the workers; for all versions or models where none is named."""
-        _check_names(name, version)
+        check_names(name, version)
         request = wire.ModelStatisticsRequest(name=name, version=version)
         outcomes = await self._of_each("ModelStatistics", request, wire.ModelStatisticsResponse, ASK_SECONDS)
         answers = [outcome for outcome in outcomes if not isinstance(outcome, grpc.aio.AioRpcError)]
@@ -91,7 +91,7 @@ class Models:
         await self._at_all("RepositoryModelUnload", request, wire.RepositoryModelUnloadResponse, "unloaded")
 
     async def _of_one(self, method: str, request: Any, response: type[Any]) -> Any:
-        _check_names(request.name, request.version)
+        check_names(request.name, request.version)
         failed: list[Outcome] = []
         for slot in self._workers.asked_for(request.name):
             try:
@@ -109,7 +109,7 @@ class Models:
         return outcomes
 
     async def _at_all(self, method: str, request: Any, response: type[Any], done: str) -> None:
-        _check_names(request.model_name, "")
+        check_names(request.model_name, "")
         outcomes = await self._of_each(method, request, response, LOAD_SECONDS)
         failed = [outcome for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)]
         if failed:
@@ -117,8 +117,8 @@ class Models:
             raise _worst(failed, f"{request.model_name} was not {done} by every worker: {told}")
 
 
-def _check_names(name: str, version: str) -> None:
-    # Names that no folder can have; what there is tells the worker.
+def check_names(name: str, version: str) -> None:
+    """Raise UnknownModel for a name or version that nothing can have; either may be empty."""
     if name and not is_model_name(name):
         raise errors.UnknownModel("There is no model of that name; POST /v2/repository/index lists them.")
     if version and not is_model_name(version):

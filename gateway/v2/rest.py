@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.v2 import binary
-from gateway.v2.asked import SEQUENCE, SHARED_MEMORY, Asked, check_offered, flag
+from gateway.v2.asked import SHARED_MEMORY, Asked, check_offered, flag
 from gateway.v2.documents import (
     InferRequest,
     InferResponse,
@@ -50,7 +50,6 @@ def read(body: memoryview, json_bytes: int) -> Asking:
     Raises InvalidInput or NotOffered.
     """
     request = decoded(_decoder, body[:json_bytes], EXAMPLE)
-    check_offered(request.parameters, SEQUENCE)
     all_binary = flag(request.parameters, ALL_BINARY)
     part = binary.BinaryPart(body[json_bytes:])
     inputs: Arrays = {}

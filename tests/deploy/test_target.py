@@ -25,7 +25,7 @@ def target() -> Iterator[Target]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "supervisord.pid").write_text(f"{os.getpid()}\n")
-        trial = Trial("http://127.0.0.1:1", 1, folder, {})
+        trial = Trial("http://127.0.0.1:1", 1, 2, 3, folder, {})
         yield Target(trial, 2, 2, random.Random(1))  # noqa: S311  # no secret
 
 

@@ -32,15 +32,16 @@ class Answer:
 
 
 class System:
-    """A running InferenceHub; `start` returns when it answers, `stop` leaves no process behind."""
+    """A running InferenceHub; `start` returns when it answers, `stop` leaves no process behind.
+
+    `grpc_port` is that of worker 0, `front_port` the gateway's.
+    """
 
     def __init__(self, folder: Path, **settings: Mapping[str, Any]) -> None:
-        ports = free_ports(3 + len(JAEGER_PORTS))
-        self.http_port, self.grpc_port, self.jaeger_ports = (
-            ports[0],
-            ports[1],
-            dict(zip(JAEGER_PORTS, ports[3:], strict=True)),
-        )
+        ports = free_ports(4 + len(JAEGER_PORTS))
+        self.http_port, self.grpc_port = ports[0], ports[1]
+        self.front_port = ports[3]
+        self.jaeger_ports = dict(zip(JAEGER_PORTS, ports[4:], strict=True))
         self.run_folder = folder / "run"
         self.url = f"http://127.0.0.1:{self.http_port}"
         self.settings_file = folder / "settings.toml"
@@ -54,7 +55,7 @@ class System:
     def _settings(self, extra: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         endpoint = f"http://127.0.0.1:{self.jaeger_ports['OTLP_GRPC']}"
         base: dict[str, dict[str, Any]] = {
-            "gateway": {"port": self.http_port},
+            "gateway": {"port": self.http_port, "grpc_port": self.front_port},
             "inference": {"port": self.grpc_port, "mock_latency": 0.05},
             "telemetry": {"otlp_endpoint": endpoint},
             "layout": {"run_folder": str(self.run_folder)},

@@ -1,0 +1,126 @@
+"""The V2 protocol over gRPC at the gateway: protobuf to what `gateway.v2` knows, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.door import Door
+from gateway.front_door_border import CURRENT, Context
+from gateway.v2.asked import SHARED_MEMORY, Asked, Given, check_offered
+from gateway.v2.documents import MOST_TENSORS, ServerMetadata
+from gateway.v2.inferences import Inferences
+from gateway.v2.models import Models
+from inference_core.deadline import Deadline
+from inference_core.errors import InvalidInput, Overloaded
+from inference_core.selection import CLASSIFICATION, Wanted, check_once, wanted
+from inference_core.settings import Gateway
+from inference_core.tensors import read_tensors, write_outputs
+from inference_pb import open_inference_pb2 as wire
+from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceServicer
+
+Parameters = Mapping[str, wire.InferParameter]
+
+
+class FrontDoorServicer(GRPCInferenceServiceServicer):
+    """Answers for the models of all workers."""
+
+    def __init__(self, models: Models, inferences: Inferences, metadata: ServerMetadata, limits: Gateway) -> None:
+        self._models = models
+        self._inferences = inferences
+        self._metadata = metadata
+        self._door = Door(limits)
+        self._longest_seconds = limits.deadline
+
+    async def ServerLive(self, request: wire.ServerLiveRequest, context: Context) -> wire.ServerLiveResponse:
+        """Tell that the event loop turns."""
+        return wire.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: wire.ServerReadyRequest, context: Context) -> wire.ServerReadyResponse:
+        """Tell whether some worker takes work."""
+        return wire.ServerReadyResponse(ready=self._models.any_ready())
+
+    async def ModelReady(self, request: wire.ModelReadyRequest, context: Context) -> wire.ModelReadyResponse:
+        """Tell whether a model can be asked now; an unknown one is simply not ready."""
+        return wire.ModelReadyResponse(ready=self._models.is_ready(request.name, request.version))
+
+    async def ServerMetadata(
+        self, request: wire.ServerMetadataRequest, context: Context
+    ) -> wire.ServerMetadataResponse:
+        """Return name, version and extensions of this server."""
+        found = self._metadata
+        return wire.ServerMetadataResponse(name=found.name, version=found.version, extensions=found.extensions)
+
+    async def ModelMetadata(self, request: wire.ModelMetadataRequest, context: Context) -> wire.ModelMetadataResponse:
+        """Return versions and signature of a model."""
+        return await self._models.metadata(request.name, request.version)
+
+    async def ModelConfig(self, request: wire.ModelConfigRequest, context: Context) -> wire.ModelConfigResponse:
+        """Return how a model is run."""
+        return await self._models.config(request.name, request.version)
+
+    async def ModelStatistics(
+        self, request: wire.ModelStatisticsRequest, context: Context
+    ) -> wire.ModelStatisticsResponse:
+        """Return what was computed, summed over all workers."""
+        return await self._models.statistics(request.name, request.version)
+
+    async def RepositoryIndex(
+        self, request: wire.RepositoryIndexRequest, context: Context
+    ) -> wire.RepositoryIndexResponse:
+        """List every version of every model and its state."""
+        return wire.RepositoryIndexResponse(models=await self._models.index(only_ready=request.ready))
+
+    async def RepositoryModelLoad(
+        self, request: wire.RepositoryModelLoadRequest, context: Context
+    ) -> wire.RepositoryModelLoadResponse:
+        """Return once every worker has the model."""
+        await self._models.load(request.model_name, request.parameters)
+        return wire.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(
+        self, request: wire.RepositoryModelUnloadRequest, context: Context
+    ) -> wire.RepositoryModelUnloadResponse:
+        """Return once no worker has the model."""
+        await self._models.unload(request.model_name, request.parameters)
+        return wire.RepositoryModelUnloadResponse()
+
+    async def ModelInfer(self, request: wire.ModelInferRequest, context: Context) -> wire.ModelInferResponse:
+        """Run a model on rows; the answer is raw exactly when the request was."""
+        model, version, is_raw = request.model_name, request.model_version, bool(request.raw_input_contents)
+        remaining: float | None = context.time_remaining()
+        longest = self._longest_seconds
+        call = CURRENT.get().predict(Deadline.after(longest if remaining is None else min(remaining, longest)))
+        self._check_memory(request.ByteSize())
+        self._inferences.check(model, version, call)
+        asked = _asked(request)
+        inference = await self._inferences.answer(model, version, asked, call)
+        response = wire.ModelInferResponse(model_name=inference.model, model_version=inference.version, id=asked.id)
+        write_outputs(response, inference.outputs, raw=is_raw)
+        return response
+
+    def _check_memory(self, size: int) -> None:
+        refusal = self._door.refusal(size)
+        if refusal is not None:
+            raise Overloaded(refusal.sentence, "memory")
+
+
+def _asked(request: wire.ModelInferRequest) -> Asked:
+    if len(request.inputs) > MOST_TENSORS:
+        raise InvalidInput(f"A request has at most {MOST_TENSORS} input tensors.")
+    for tensor in request.inputs:
+        check_offered(_given(tensor.parameters), SHARED_MEMORY)
+    inputs = read_tensors(request.inputs, request.raw_input_contents)
+    wants = [_wanted(output) for output in request.outputs]
+    check_once(wants)
+    return Asked(inputs, wants, request.id, _given(request.parameters))
+
+
+def _wanted(output: wire.ModelInferRequest.InferRequestedOutputTensor) -> Wanted:
+    parameters = _given(output.parameters)
+    check_offered(parameters, SHARED_MEMORY)
+    return wanted(output.name, parameters.get(CLASSIFICATION, 0))
+
+
+def _given(parameters: Parameters) -> Given:
+    chosen = {name: (value, value.WhichOneof("parameter_choice")) for name, value in parameters.items()}
+    return {name: getattr(value, choice) for name, (value, choice) in chosen.items() if choice is not None}
