@@ -27,7 +27,6 @@ SERVICE = "inference.GRPCInferenceService"
 SERVICES = (SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-PAUSE_SECONDS = 0.4
 GRACE_SECONDS = 10.0
 MOST_STREAMS = 1000
 HEAD_BYTES = 64 * 1024
@@ -107,7 +106,7 @@ class GrpcDoor:
 
     async def _drain(self) -> None:
         await self._health.enter_graceful_shutdown()
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(self._settings.inference.drain_pause)
         await self._server.stop(GRACE_SECONDS)
 
     def _changed(self) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from gateway.v2.body import read_body
+from gateway.v2.control import repository_parameters
 from gateway.v2.documents import IndexRequest, Live, ModelReady, RepositoryRequest, ServerMetadata
 from gateway.v2.models import Models, check_names
 from gateway.v2.plain import plain
@@ -98,12 +99,12 @@ class RepositoryResource:
     async def on_post_load(self, request: Request, _: Response, model: str) -> None:
         """Answer 200 without a body once every worker has the model; raises an error that says which has not."""
         asked = await self._asked(request, _control, '{"parameters": {}}') or RepositoryRequest()
-        await self._models.load(model, asked.parameters)
+        await self._models.load(model, repository_parameters(asked.parameters))
 
     async def on_post_unload(self, request: Request, _: Response, model: str) -> None:
         """Answer 200 without a body once no worker has the model; raises an error that says which has."""
         asked = await self._asked(request, _control, '{"parameters": {}}') or RepositoryRequest()
-        await self._models.unload(model, asked.parameters)
+        await self._models.unload(model, repository_parameters(asked.parameters))
 
     async def _asked(self, request: Request, decoder: msgspec.json.Decoder[Any], example: str) -> Any:
         body = await read_body(request, self._settings)

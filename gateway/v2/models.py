@@ -147,7 +147,11 @@ def _worst(failed: Iterable[grpc.aio.AioRpcError], sentence: str) -> errors.Infe
 def _told(outcome: Outcome, done: str) -> str:
     if not isinstance(outcome, grpc.aio.AioRpcError):
         return done
-    return "does not answer" if outcome.code() in ELSEWHERE and not outcome.details() else str(outcome.details())
+    return (
+        "does not answer"
+        if outcome.code() in ELSEWHERE and not outcome.details()
+        else str(outcome.details()).rstrip(".")
+    )
 
 
 def _merged(entries: Sequence[IndexEntry]) -> IndexEntry:

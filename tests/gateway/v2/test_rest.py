@@ -167,13 +167,6 @@ def test_a_length_that_cannot_be_is_refused(text: str) -> None:
         header_length(text, 8)
 
 
-@pytest.mark.parametrize("key", ["sequence_id", "sequence_start"])
-def test_state_is_not_offered(key: str) -> None:
-    """A client that needs sequences is told that there are none."""
-    with pytest.raises(NotOffered, match=key):
-        asking({"inputs": [MODEL], "parameters": {key: 1}})
-
-
 def test_shared_memory_is_not_offered() -> None:
     """A client that would place tensors in shared memory is told that there is none."""
     with pytest.raises(NotOffered, match="shared_memory_region"):
