@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up down status logs check test e2e bench bench-peers bench-hop soak chaos goodput headofline proto lock
+.PHONY: help up down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline proto lock
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ status: .venv/installed ## what runs
 
 logs: .venv/installed ## follow the logs of all programs
 	@$(BIN)/python -m deploy logs
+
+traces: .venv/installed ## ask the stored traces: make traces ARGS="find --status failed"
+	@$(BIN)/python -m otel.store $(or $(ARGS),--help)
 
 check: .venv/developed ## floors, style, types, sizes
 	$(BIN)/ruff format --check $(SOURCES)

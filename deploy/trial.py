@@ -122,10 +122,12 @@ def prepared(folder: Path, sections: Sections) -> Trial:
     Ports and run folder are chosen here where the sections do not name them.
     """
     workers = sections.get("inference", {}).get("workers", 2)
-    port, grpc_port, worker_port, *_ = free_ports(3 + workers)
+    port, grpc_port, trace_port, worker_port, *_ = free_ports(4 + workers)
     base: dict[str, dict[str, Any]] = {
         "gateway": {"port": port, "grpc_port": grpc_port},
         "inference": {"port": worker_port},
+        "telemetry": {"otlp_endpoint": f"http://127.0.0.1:{trace_port}"},
+        "tracestore": {"port": trace_port},
         "layout": {"run_folder": str(folder / "run")},
     }
     file = folder / "settings.toml"

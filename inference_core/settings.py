@@ -116,6 +116,15 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_lines_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 50.0
 
 
+class TraceStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The embedded trace store. It listens on 127.0.0.1 alone; what is over `max_bytes` or `max_age` is removed."""
+
+    port: Port = 4317
+    max_bytes: Annotated[int, Meta(ge=1024 * 1024)] = 256 * 1024 * 1024
+    max_age: Annotated[float, Meta(gt=0, le=3660 * DAY)] = 3 * DAY
+    inbox_bytes: Count = 32 * 1024 * 1024
+
+
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where sockets, logs and state live; a relative folder counts from the checkout."""
 
@@ -131,6 +140,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inference: Inference = Inference()
     controller: Controller = Controller()
     telemetry: Telemetry = Telemetry()
+    tracestore: TraceStore = TraceStore()
     layout: Layout = Layout()
 
     @property
@@ -142,6 +152,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def repository(self) -> Path:
         """The absolute folder of the model repository."""
         return CHECKOUT / self.inference.repository
+
+    @property
+    def trace_file(self) -> Path:
+        """The SQLite file of the embedded trace store."""
+        return self.run_folder / "traces.sqlite"
 
     def worker_socket(self, slot: int) -> Path:
         """Return the Unix socket on which the worker of that slot serves the gateway."""

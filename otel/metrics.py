@@ -149,6 +149,24 @@ class ModelComputations:
             observe_all(self._queue, [wait for batch in noted for wait in batch[2]])
 
 
+class StoreMetrics:
+    """What the embedded trace store counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        family = Family(registry, "tracestore")
+        self.spans_stored = family.counter("spans_stored", "Spans that were written.")
+        self.spans_dropped = family.counter("spans_dropped", "Spans that were not written.", ("reason",))
+        self.traces_removed = family.counter("traces_removed", "Traces that made room or were too old.")
+        self.bytes = family.gauge("bytes", "Bytes of the trace file that are in use.")
+        self.inbox_bytes = family.gauge("inbox_bytes", "Bytes of spans that wait to be written.")
+        for reason in ("overrun", "disk", "malformed", "large"):
+            self.spans_dropped.labels(reason)  # a series that is not there cannot be told from one that stays zero
+
+    def dropped(self, reason: str, spans: int) -> None:
+        """Count spans that are lost."""
+        self.spans_dropped.labels(reason).inc(spans)
+
+
 class GatewayMetrics:
     """What a gateway process counts. Outcomes are ok, lost, busy, failed and late; events of hedges started and won."""
 

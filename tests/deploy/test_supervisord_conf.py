@@ -17,6 +17,7 @@ from deploy.controller.__main__ import LOG_BACKUPS
 from deploy.environment import CONFIGURATION, environment
 from gateway import gunicorn_conf
 from inference_core.settings import CHECKOUT, Inference, Settings
+from otel.store import serving
 from otel.tracing import STOP_SECONDS
 
 LONGEST_COMPUTATION = 1.0
@@ -48,10 +49,10 @@ def groups(options: Any) -> dict[str, Any]:
 
 
 def test_the_programs_are_the_expected_ones(groups: dict[str, Any]) -> None:
-    """Controller, gateway and inference start by themselves, Jaeger only when asked."""
-    assert set(groups) == {"controller", "gateway", "inference", "jaeger"}
+    """All programs start by themselves, but for Jaeger, which takes the trace store's place only when asked."""
+    assert set(groups) == {"controller", "gateway", "inference", "jaeger", "tracestore"}
     started = {name: {process.autostart for process in group.process_configs} for name, group in groups.items()}
-    assert started == {"controller": {True}, "gateway": {True}, "inference": {True}, "jaeger": {False}}
+    assert {name for name, values in started.items() if values == {False}} == {"jaeger"}
 
 
 def test_numbers_come_from_the_settings(groups: dict[str, Any], settings: Settings) -> None:
@@ -93,6 +94,8 @@ def test_a_stop_waits_longer_than_the_longest_drain(groups: dict[str, Any], sett
     worker = inference.drain_pause + inference.drain_grace + LONGEST_COMPUTATION + STOP_SECONDS
     assert groups["inference"].process_configs[0].stopwaitsecs > worker
     assert groups["gateway"].process_configs[0].stopwaitsecs > gunicorn_conf.graceful_timeout + STOP_SECONDS
+    store = serving.STOP_SECONDS + serving.WRITE_SECONDS
+    assert groups["tracestore"].process_configs[0].stopwaitsecs > store
 
 
 def test_a_bare_supervisorctl_finds_the_default_socket(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,16 +108,19 @@ def _reached_by_nobody(sockets: list[Path], control: Path) -> list[str]:
 
 @row("I01", "every TCP listener of every process")
 def listeners(bench: Bench) -> Outcome:
-    """Listen on the gateway's port and one for each worker only, all on 127.0.0.1."""
+    """Listen on the ports of gateway, trace store and each worker only, all on 127.0.0.1."""
     found = {
         (connection.laddr.port, connection.laddr.ip.removeprefix("::ffff:"))
         for pid in bench.system.processes()
         for connection in psutil.Process(pid).net_connections("inet")
         if connection.status in {psutil.CONN_LISTEN, psutil.CONN_NONE}
     }
-    ports = (bench.system.http_port, bench.system.grpc_port, bench.system.grpc_port + 1)
+    system = bench.system
+    ports = (system.http_port, system.grpc_port, system.grpc_port + 1, system.jaeger_ports["OTLP_GRPC"])
     wrong = unless(found == {(port, "127.0.0.1") for port in ports}, f"found {sorted(found)}")
-    return Outcome("exactly three, on 127.0.0.1: gateway, worker 0, worker 1; no UDP", f"{len(found)} listeners", wrong)
+    return Outcome(
+        "exactly four, on 127.0.0.1: gateway, trace store, worker 0, worker 1; no UDP", f"{len(found)} listeners", wrong
+    )
 
 
 @row("I02", "supervisord: inet_http_server, and its socket's mode")

@@ -58,6 +58,7 @@ class System:
             "gateway": {"port": self.http_port, "grpc_port": self.front_port},
             "inference": {"port": self.grpc_port, "mock_latency": 0.05},
             "telemetry": {"otlp_endpoint": endpoint},
+            "tracestore": {"port": self.jaeger_ports["OTLP_GRPC"]},
             "layout": {"run_folder": str(self.run_folder)},
         }
         return {section: {**base.get(section, {}), **extra.get(section, {})} for section in {**base, **extra}}

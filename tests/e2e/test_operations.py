@@ -83,7 +83,7 @@ def test_both_programs_log_one_line_with_the_same_ids(system: System) -> None:
 
 
 def test_everything_listens_on_loopback_only(system: System) -> None:
-    """The system's TCP listeners are the gateway's port and one for each worker, all on 127.0.0.1."""
+    """The system's TCP listeners are the ports of gateway, trace store and each worker, all on 127.0.0.1."""
     listeners = {
         connection.laddr
         for pid in system.processes()
@@ -92,7 +92,8 @@ def test_everything_listens_on_loopback_only(system: System) -> None:
     }
     # grpc binds IPv4 addresses through a dual-stack socket, which shows them in their mapped form.
     found = {(address.port, address.ip.removeprefix("::ffff:")) for address in listeners}
-    expected = {(port, "127.0.0.1") for port in (system.http_port, system.grpc_port, system.grpc_port + 1)}
+    ports = (system.http_port, system.grpc_port, system.grpc_port + 1, system.jaeger_ports["OTLP_GRPC"])
+    expected = {(port, "127.0.0.1") for port in ports}
     assert found == expected
 
 
@@ -106,7 +107,7 @@ def test_no_other_user_can_reach_a_socket_or_a_log(system: System) -> None:
 def test_every_log_line_is_json_and_short(system: System) -> None:
     """Whatever was logged so far parses and fits into 4096 bytes."""
     assert len(system.log_lines("gateway")) + len(system.log_lines("inference")) > 10
-    for file in (system.run_folder / "logs").glob("[cgi]*.log"):
+    for file in (system.run_folder / "logs").glob("[cgit]*.log"):
         assert max(len(line) for line in file.read_bytes().splitlines()) <= 4096
 
 

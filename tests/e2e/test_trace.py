@@ -1,4 +1,4 @@
-"""One request is one trace in the real Jaeger, across the hop."""
+"""One request is one trace across the hop, in the real Jaeger and in the embedded store, which take turns."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ from typing import Any
 import httpx
 import psutil
 
+from otel.store.query import StoredTraces
 from tests.e2e.system import System
 from tests.tools import tool
 from tests.waiting import wait_for
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
+
+
+CALL = "inference.GRPCInferenceService/ModelInfer"
+PATH = (
+    ("gateway", "POST /predict"),
+    ("gateway", CALL),
+    ("inference-worker", CALL),
+    ("inference-worker", "compute"),
+)
+QUEUES = (("gateway", "queue"), ("inference-worker", "queue"))
 
 
 def spans_of(system: System, trace: str, count: int) -> list[dict[str, Any]]:
@@ -55,28 +66,21 @@ def jaeger_answers(system: System) -> bool:
 def test_a_request_is_one_trace_of_two_services(system: System) -> None:
     """Caller, HTTP server, RPC client, RPC server, compute: each is the next one's parent, with its queue beside it."""
     tool("jaeger")
+    system.control("stop", "tracestore")
     system.control("start", "jaeger")
     wait_for(lambda: jaeger_answers(system), "Jaeger ready", 30)
     answer = system.curl("/predict", '{"prompt": "fine"}', "-H", f"traceparent: 00-{TRACE}-{CALLER}-01")
     assert (answer.status, answer.headers["x-trace-id"]) == (200, TRACE)
     spans = {(span["service"], span["name"]): span for span in spans_of(system, TRACE, 5)}
-    call = "inference.GRPCInferenceService/ModelInfer"
-    path = [
-        ("gateway", "POST /predict"),
-        ("gateway", call),
-        ("inference-worker", call),
-        ("inference-worker", "compute"),
-    ]
-    queues = [("gateway", "queue"), ("inference-worker", "queue")]
-    assert set(spans) - {queues[1]} == {*path, queues[0]}, "a worker's queue has a span only where somebody waited"
-    assert spans[queues[0]]["parent"] == spans[path[0]]["id"]
-    assert [spans[step]["parent"] for step in path] == [CALLER, *(spans[step]["id"] for step in path[:3])]
-    assert spans[path[0]]["http.response.status_code"] == "200"
-    assert spans[path[2]]["rpc.response.status_code"] == "OK"
-    assert spans[path[3]]["app.model.name"] == "sentiment"
-    assert spans[path[0]]["instance"] != spans[path[2]]["instance"]
-    assert system.log_line("gateway", "request", trace_id=TRACE)["span_id"] == spans[path[0]]["id"]
-    assert system.log_line("inference", "call", trace_id=TRACE)["span_id"] == spans[path[2]]["id"]
+    assert set(spans) - {QUEUES[1]} == {*PATH, QUEUES[0]}, "a worker's queue has a span only where somebody waited"
+    assert spans[QUEUES[0]]["parent"] == spans[PATH[0]]["id"]
+    assert [spans[step]["parent"] for step in PATH] == [CALLER, *(spans[step]["id"] for step in PATH[:3])]
+    assert spans[PATH[0]]["http.response.status_code"] == "200"
+    assert spans[PATH[2]]["rpc.response.status_code"] == "OK"
+    assert spans[PATH[3]]["app.model.name"] == "sentiment"
+    assert spans[PATH[0]]["instance"] != spans[PATH[2]]["instance"]
+    assert system.log_line("gateway", "request", trace_id=TRACE)["span_id"] == spans[PATH[0]]["id"]
+    assert system.log_line("inference", "call", trace_id=TRACE)["span_id"] == spans[PATH[2]]["id"]
 
 
 def test_jaeger_listens_on_loopback_only(system: System) -> None:
@@ -97,3 +101,24 @@ def test_stopping_jaeger_costs_no_request(system: System) -> None:
     """With nobody at the OTLP endpoint predictions go on."""
     system.control("stop", "jaeger")
     assert [system.curl("/predict", '{"prompt": "fine"}').status for _ in range(5)] == [200] * 5
+
+
+def test_the_embedded_store_takes_jaegers_place(system: System) -> None:
+    """With nothing changed but who runs, the next request's complete trace is found by its request id."""
+    system.control("stop", "jaeger")
+    system.control("start", "tracestore")
+    asked = [
+        ("-H", f"traceparent: 00-{number:032x}-{CALLER}-01", "-H", f"X-Request-Id: r-{number}") for number in (1, 2)
+    ]
+    stored = StoredTraces(system.run_folder / "traces.sqlite")
+    wait_for(lambda: "RUNNING" in system.control("status", "tracestore"), "the store's start", 30)
+    assert [system.curl("/predict", '{"prompt": "fine"}', *options).status for options in asked] == [200, 200]
+
+    def is_whole() -> bool:
+        return any(found.summary.spans >= len(PATH) + 1 for found in stored.of_request("r-2"))
+
+    wait_for(is_whole, "both programs' spans in the store", 30)
+    (found,) = stored.of_request("r-2")
+    assert (found.trace_id, found.summary.status) == (f"{2:032x}", "200")
+    summary = found.summary
+    assert 0 < summary.compute <= summary.calls <= summary.duration

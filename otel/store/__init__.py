@@ -1,0 +1,1 @@
+"""The embedded trace store: an OTLP receiver, one SQLite file, and the commands that ask it."""

@@ -1,0 +1,145 @@
+"""What the store knows of a trace without reading its spans: whose request it is, how it ended, where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
+
+NEVER = 2**63 - 1
+WORKER = "inference-worker"
+LONGEST_TEXT = 256
+PLAIN = {"string_value", "int_value", "double_value", "bool_value"}
+TOLD = ("request_id", "status", "model", "version", "kept")
+SUMS = ("queue", "calls", "worker_queue", "compute", "spans", "bytes")
+
+
+class Summary(msgspec.Struct):
+    """One trace, or a part of it. Times are nanoseconds; `entry_at`, `started` and `ended` since 1970.
+
+    The entry is the server span that began first: the request as its client saw it. From it come `name`, `request_id`,
+    `status`, `kept` and `duration`; where there is none (a batch's own trace) the duration is that of all spans, and
+    `status` is empty. `queue`, `calls`, `worker_queue` and `compute` are sums over the spans of these stages;
+    `reason` and `rows` are those of the gateway's last batch, `worker_reason` and `worker_rows` those of the worker's.
+    """
+
+    entry_at: int = NEVER
+    started: int = NEVER
+    ended: int = 0
+    duration: int = 0
+    name: str = ""
+    request_id: str = ""
+    model: str = ""
+    version: str = ""
+    status: str = ""
+    failed: bool = False
+    kept: str = ""
+    queue: int = 0
+    calls: int = 0
+    worker_queue: int = 0
+    compute: int = 0
+    reason: str = ""
+    rows: int = 0
+    worker_reason: str = ""
+    worker_rows: int = 0
+    spans: int = 0
+    bytes: int = 0
+
+    def add(self, other: Summary) -> None:
+        """Take in another part of the same trace; which one came first makes no difference to what the entry tells."""
+        first, second = (self, other) if self.entry_at <= other.entry_at else (other, self)
+        told = {field: getattr(first, field) or getattr(second, field) for field in TOLD}
+        told |= {"entry_at": first.entry_at, "name": first.name}
+        duration = first.duration if first.entry_at != NEVER else 0
+        self.started, self.ended = min(self.started, other.started), max(self.ended, other.ended)
+        self.duration = duration or self.ended - self.started
+        self.failed = self.failed or other.failed
+        for field, value in told.items():
+            setattr(self, field, value)
+        self._add_stages(other)
+
+    def _add_stages(self, other: Summary) -> None:
+        for field in SUMS:
+            setattr(self, field, getattr(self, field) + getattr(other, field))
+        if other.reason:
+            self.reason, self.rows = other.reason, other.rows
+        if other.worker_reason:
+            self.worker_reason, self.worker_rows = other.worker_reason, other.worker_rows
+
+
+COLUMNS = Summary.__struct_fields__
+"""What the file has a column for."""
+
+
+def summarized(resources: Iterable[ResourceSpans], size: int) -> Summary:
+    """Return the summary of spans of one trace, which take `size` bytes."""
+    summary = Summary(bytes=size)
+    for resource in resources:
+        service = str(plain(resource.resource.attributes).get("service.name", ""))
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                _note(summary, span, is_worker=service == WORKER)
+    if summary.entry_at == NEVER:
+        summary.duration = max(0, summary.ended - summary.started)
+    return summary
+
+
+def plain(attributes: Iterable[KeyValue]) -> dict[str, Any]:
+    """Return attributes as Python values; of arrays and maps nothing is kept."""
+    return {item.key: _value(item.value) for item in attributes}
+
+
+def _note(summary: Summary, span: Span, *, is_worker: bool) -> None:
+    attributes = plain(span.attributes)
+    # What a client of ours writes is only as good as the client: numbers beyond SQLite's integers are cut.
+    started, ended = (min(time, NEVER) for time in (span.start_time_unix_nano, span.end_time_unix_nano))
+    summary.spans += 1
+    summary.started, summary.ended = min(summary.started, started), max(summary.ended, ended)
+    summary.failed = summary.failed or span.status.code == Status.STATUS_CODE_ERROR
+    summary.model = summary.model or _text(attributes, "app.model.name")
+    summary.version = summary.version or _text(attributes, "app.model.version")
+    summary.kept = summary.kept or _text(attributes, "app.kept")
+    if span.kind == Span.SPAN_KIND_SERVER and started < summary.entry_at:
+        _enter(summary, span, attributes, started, ended)
+    if not span.parent_span_id and summary.entry_at == NEVER:
+        summary.name = span.name[:LONGEST_TEXT]
+    _add_stage(summary, span, attributes, max(0, ended - started), is_worker=is_worker)
+
+
+def _enter(summary: Summary, span: Span, attributes: Mapping[str, Any], started: int, ended: int) -> None:
+    summary.entry_at, summary.duration, summary.name = started, max(0, ended - started), span.name[:LONGEST_TEXT]
+    summary.request_id = _text(attributes, "app.request.id")
+    summary.status = _text(attributes, "http.response.status_code") or _text(attributes, "rpc.response.status_code")
+
+
+def _add_stage(summary: Summary, span: Span, attributes: Mapping[str, Any], time: int, *, is_worker: bool) -> None:
+    reason, rows = _text(attributes, "app.batch.reason"), attributes.get("app.batch.rows", 0)
+    if span.kind == Span.SPAN_KIND_CLIENT:
+        summary.calls += time
+        summary.reason, summary.rows = reason or summary.reason, _count(rows)
+    elif span.name == "queue" and is_worker:
+        summary.worker_queue += time
+    elif span.name == "queue":
+        summary.queue += time
+    elif span.name == "compute":
+        summary.compute += time
+        summary.worker_reason, summary.worker_rows = reason or summary.worker_reason, _count(rows)
+
+
+def _text(attributes: Mapping[str, Any], key: str) -> str:
+    return str(attributes.get(key, ""))[:LONGEST_TEXT]
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _value(value: AnyValue) -> str | int | float | bool:
+    kind = value.WhichOneof("value")
+    if kind in PLAIN:
+        plain_value: str | int | float | bool = getattr(value, kind)
+        return plain_value
+    return ""
