@@ -16,9 +16,11 @@ from gateway.front_door import GrpcDoor, NoFrontDoor
 from gateway.front_door_servicer import FrontDoorServicer
 from gateway.middleware import FrontDoorLife, Life, Observation
 from gateway.observation import Observer
+from gateway.openapi import document
 from gateway.predictions import Predictions
 from gateway.resources.health import HealthResource, ReadyResource
 from gateway.resources.metrics import MetricsResource
+from gateway.resources.openapi import DocumentResource, PageResource
 from gateway.resources.predict import PredictResource
 from gateway.resources.v2 import ModelResource, RepositoryResource, ServerResource
 from gateway.resources.v2_infer import InferResource
@@ -76,6 +78,9 @@ def create_app(settings: Settings, *, serves_grpc: bool = False) -> App[Request,
     app.add_route("/health", HealthResource(workers))
     app.add_route("/ready", ReadyResource(workers, settings.predict))
     app.add_route("/metrics", MetricsResource(metrics_folder, tally))
+    description = document(VERSION)
+    app.add_route("/openapi.json", DocumentResource(description))
+    app.add_route("/docs", PageResource(description))
     _add_v2(app, models, InferResource(inferences, models, settings.gateway), metadata, settings.gateway)
     return app
 

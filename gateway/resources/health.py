@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import falcon
 import msgspec
 from falcon.asgi import Request, Response
@@ -13,11 +11,26 @@ from inference_core.settings import Predict
 from inference_pb import open_inference_pb2 as wire
 
 
+class Health(msgspec.Struct):
+    """That the gateway runs, and where it looks for its workers."""
+
+    status: str
+    grpc_target: str
+
+
+class Readiness(msgspec.Struct):
+    """Whether all models can be asked; for each the workers that have it; and what is missing."""
+
+    ready: bool
+    models: dict[str, list[int]]
+    reasons: list[str]
+
+
 class HealthResource:
     """The gateway's own life, whatever the workers do."""
 
     def __init__(self, workers: Workers) -> None:
-        self._answer = msgspec.json.encode({"status": "Gateway is running", "grpc_target": workers.target})
+        self._answer = msgspec.json.encode(Health("Gateway is running", workers.target))
 
     async def on_get(self, _: Request, response: Response) -> None:
         """Answer 200 while the event loop turns."""
@@ -37,8 +50,8 @@ class ReadyResource:
     async def on_get(self, _: Request, response: Response) -> None:
         """Answer 200, or 503 with the reasons."""
         report = _report(await self._workers.indexes(), self._defaults)
-        response.status = falcon.HTTP_200 if report["ready"] else falcon.HTTP_503
-        if not report["ready"]:
+        response.status = falcon.HTTP_200 if report.ready else falcon.HTTP_503
+        if not report.ready:
             response.set_header("Retry-After", "1")
         response.content_type = falcon.MEDIA_JSON
         response.data = msgspec.json.encode(report)
@@ -46,7 +59,7 @@ class ReadyResource:
     on_head = on_get
 
 
-def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: tuple[str, ...]) -> dict[str, Any]:
+def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: tuple[str, ...]) -> Readiness:
     ready_slots: dict[str, list[int]] = {name: [] for name in needed}
     reasons: list[str] = []
     for slot, index in enumerate(indexes):
@@ -60,4 +73,4 @@ def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: tuple[st
                 reasons.append(f"worker {slot}: {model.name} is {model.state}: {model.reason}")
     missing = sorted(name for name, slots in ready_slots.items() if not slots)
     reasons += [f"no worker is ready for {name}" for name in missing]
-    return {"ready": not missing, "models": ready_slots, "reasons": reasons}
+    return Readiness(not missing, ready_slots, reasons)

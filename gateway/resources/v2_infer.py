@@ -19,6 +19,7 @@ from gateway.v2.documents import ModelMetadata
 from gateway.v2.inferences import Inferences
 from gateway.v2.models import Models
 from gateway.v2.plain import plain
+from inference_core.errors import InvalidInput
 from inference_core.settings import Gateway
 from inference_core.tensors import Buffer
 
@@ -55,6 +56,10 @@ class InferResource:
         length = header_length(header, len(body))
         if length or header is None:
             return rest.read(body, length)
+        if (request.content_type or "").partition(";")[0].strip().lower() == falcon.MEDIA_JSON:
+            raise InvalidInput(
+                f"{HEADER} says that the body has no JSON, and Content-Type that it is; send one of the two."
+            )
         metadata = msgspec.convert(plain(await self._models.metadata(model, version)), ModelMetadata)
         return rest.read_only_tensor(body, metadata)
 

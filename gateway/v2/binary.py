@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from gateway.v2.documents import RequestInput
 from inference_core.errors import InvalidInput
 from inference_core.tensors import Array, element_count, from_raw, object_array
@@ -39,7 +41,7 @@ class BinaryPart:
         size = tensor.parameters[SIZE]
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise InvalidInput(f"Tensor {tensor.name!r}: {SIZE} is a number of bytes.")
-        if bytes(tensor.data):
+        if tensor.data is not UNSET:
             raise InvalidInput(f"Tensor {tensor.name!r} has data beside {SIZE}; send one of the two.")
         end = self._taken + size
         if end > len(self._data):

@@ -18,6 +18,10 @@ LONGEST_NAME = 256
 
 Parameter = bool | int | float | str
 Parameters = dict[str, Parameter]
+Whole = Annotated[float, Meta(multiple_of=1, ge=-(2**62), le=2**62)]
+"""A whole number that is written with a point or an exponent, as JSON Schema's integers may be."""
+
+RepositoryParameter = bool | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Whole | str
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
 ]
@@ -31,7 +35,6 @@ Data = Annotated[
         extra_json_schema={"type": "array", "items": {}},
     ),
 ]
-NO_DATA = msgspec.Raw(b"")
 
 
 class RequestInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,7 +44,7 @@ class RequestInput(msgspec.Struct, forbid_unknown_fields=True):
     shape: Shape
     datatype: Datatype
     parameters: Parameters = {}
-    data: Data = NO_DATA
+    data: Data | UnsetType = UNSET
 
 
 class RequestOutput(msgspec.Struct, forbid_unknown_fields=True):
@@ -140,10 +143,75 @@ class IndexEntry(msgspec.Struct):
 class RepositoryRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of load and unload, which may be empty. Parameter of unload: `unload_dependents`, without effect."""
 
-    parameters: Parameters = {}
+    parameters: dict[str, RepositoryParameter] = {}
 
 
 class Failure(msgspec.Struct):
     """Every failed call: a sentence that says what to do."""
 
     error: str
+
+
+class ModelConfig(msgspec.Struct):
+    """How a model is run, under the names of Triton's model configuration; it has more keys than these."""
+
+    name: str
+    platform: str
+    backend: str
+    max_batch_size: int
+
+
+class Duration(msgspec.Struct):
+    """How often something was done, and for how many nanoseconds in all."""
+
+    count: int
+    ns: int
+
+
+class InferStatistics(msgspec.Struct):
+    """Times of requests by their end and stage."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    cache_hit: Duration
+    cache_miss: Duration
+
+
+class BatchStatistics(msgspec.Struct):
+    """Times of batches of one size, in rows."""
+
+    batch_size: int
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+class MemoryUsage(msgspec.Struct):
+    """Bytes that a version of a model holds."""
+
+    type: str
+    id: int
+    byte_size: int
+
+
+class ModelStatistics(msgspec.Struct):
+    """What a version of a model computed: rows (`inference_count`) and batches; `last_inference` in ms since 1970."""
+
+    name: str
+    version: str
+    last_inference: int
+    inference_count: int
+    execution_count: int
+    inference_stats: InferStatistics
+    batch_stats: list[BatchStatistics]
+    memory_usage: list[MemoryUsage]
+
+
+class Statistics(msgspec.Struct):
+    """Statistics of one model or of all, summed over the workers."""
+
+    model_stats: list[ModelStatistics]

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from gateway.v2.documents import RequestInput
 from inference_core.errors import InvalidInput
@@ -63,10 +64,9 @@ def _typed(tensor: RequestInput, values: Sequence[Any], dtype: np.dtype[Any]) ->
 
 
 def _decoded(tensor: RequestInput) -> list[Any]:
-    data = bytes(tensor.data)
-    if not data:
+    if tensor.data is UNSET:
         raise InvalidInput(f"Tensor {tensor.name!r} has no values: put them into data, or send them {BINARY}.")
-    element = ELEMENTS.get(tensor.datatype, int)
+    data, element = bytes(tensor.data), ELEMENTS.get(tensor.datatype, int)
     is_nested = data[1:].lstrip(b" \t\r\n").startswith(b"[")
     depth = len(tensor.shape) if is_nested and len(tensor.shape) > 1 else 1
     try:

@@ -118,7 +118,9 @@ async def test_a_body_of_control_is_checked(system: Hub, body: bytes) -> None:
 
 async def test_parameters_of_control_travel(system: Hub) -> None:
     """A parameter of a kind that the protocol has crosses, and one that is no text, number or boolean does not."""
-    answer = await system.post("/v2/repository/models/tiny/unload", {"parameters": {"a": 1, "b": "x", "c": True}})
+    answer = await system.post(
+        "/v2/repository/models/tiny/unload", {"parameters": {"a": 1, "b": "x", "c": True, "d": -217.0}}
+    )
     assert answer.status_code == 200
     for odd in ({"a": 1.5}, {"a": 2**63}, {"file:1/model": "no base64!"}):
         answer = await system.post("/v2/repository/models/tiny/load", {"parameters": odd})

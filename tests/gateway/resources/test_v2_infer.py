@@ -86,6 +86,12 @@ async def test_a_body_of_one_tensor(system: Hub) -> None:
     assert system.workers[0].inputs["x"].tolist() == [b"\xff"]
 
 
+async def test_a_body_of_one_tensor_is_no_json(system: Hub) -> None:
+    """A client that says both has made a mistake, and four letters are no number."""
+    answer = await system.post(PATH, b"null", **{HEADER: "0", "Content_Type": "application/json; charset=utf-8"})
+    assert (answer.status_code, "Content-Type" in answer.json["error"]) == (400, True)
+
+
 async def test_classes(system: Hub) -> None:
     """The classification extension answers with texts."""
     wants = [{"name": "x", "parameters": {"classification": 2}}]
