@@ -60,10 +60,12 @@ async def test_a_rule_is_set_read_and_taken_away(client: ASGIConductor, worker_v
 async def test_the_arm_is_told(client: ASGIConductor, worker_versions: FakeWorker) -> None:
     """An answer, also one to an error, says which arm it came from and whether it was kept."""
     await put(client, {"split": {"2": 1}, "cache": {}})
+    assert (await client.simulate_get(PATH)).json["cache"] == {"entries": 0, "bytes": 0}
     for kept in ("miss", "hit"):
         answer = await client.simulate_post("/predict", body=b'{"prompt": "x"}', headers={**JSON, "X-User-Key": "u"})
         assert answer.json["model_version"] == "2"
         assert (answer.headers["x-model-arm"], answer.headers["x-cache"]) == ("2", kept)
+    assert (await client.simulate_get(PATH)).json["cache"]["entries"] == 1
     answer = await client.simulate_post("/predict", body=b'{"prompt": "x"}', headers={**JSON, "X-Model-Version": "9"})
     assert (answer.status_code, answer.headers["x-model-arm"]) == (404, "override")
 
