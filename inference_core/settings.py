@@ -26,9 +26,6 @@ LAST_PORT = 65535
 RUN_FOLDER = r"^[^,%\"\x00-\x1f]+$"  # a comma separates gRPC's socket paths, the others mean something to supervisord
 DAY = 86_400.0  # bounds every time: infinity is a number in TOML, and no timer takes it
 
-HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]{0,63}$"
-
-HeaderName = Annotated[str, Meta(pattern=HEADER_NAME)]
 Port = Annotated[int, Meta(ge=1, le=LAST_PORT)]
 Seconds = Annotated[float, Meta(gt=0, le=DAY)]
 Pause = Annotated[float, Meta(ge=0, le=DAY)]
@@ -73,28 +70,20 @@ class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt_model: str = "sentiment"
 
 
-class Traffic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How requests are spread over a model's versions; the rules themselves are set at run time.
-
-    A header's value is the key that meets the same version again and again, or the version that its sender wants.
-    """
-
-    user_header: HeaderName = "X-User-Key"
-    version_header: HeaderName = "X-Model-Version"
-    poll_seconds: Annotated[float, Meta(ge=0.01, le=0.5)] = 0.25
-    shadow_in_flight: Annotated[int, Meta(ge=1, le=1024)] = 8
-
-
 class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The workers. Slot s listens on a Unix socket for the gateway and on `port` + s for people.
 
-    The bounds of the queue hold for each model of each worker.
+    The bounds of the queue hold for each model of each worker. Models come from `repositories`, and of two that have
+    the same name the one in the first of these; `repository`, where it is given, is the only one.
     """
 
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     host: str = "127.0.0.1"
     port: Port = 50051
-    repository: str = "model_service/models"
+    repositories: tuple[str, ...] = ("models", "model_service/models")
+    repository: str = ""
+    poll_interval: Annotated[float, Meta(ge=0, le=60)] = 0.5
+    load_timeout: Seconds = 120.0
     max_message_bytes: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 64 * 1024 * 1024
     default_deadline: Seconds = 30.0
     drain_pause: Annotated[float, Meta(ge=0, le=2)] = 0.4
@@ -152,7 +141,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     gateway: Gateway = Gateway()
     predict: Predict = Predict()
-    traffic: Traffic = Traffic()
     inference: Inference = Inference()
     controller: Controller = Controller()
     telemetry: Telemetry = Telemetry()
@@ -165,9 +153,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return CHECKOUT / self.layout.run_folder
 
     @property
-    def repository(self) -> Path:
-        """The absolute folder of the model repository."""
-        return CHECKOUT / self.inference.repository
+    def repositories(self) -> tuple[Path, ...]:
+        """The absolute folders of the model repositories; the first one that has a model's name counts."""
+        inference = self.inference
+        return tuple(
+            CHECKOUT / folder for folder in ([inference.repository] if inference.repository else inference.repositories)
+        )
 
     @property
     def trace_file(self) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import time
@@ -20,14 +19,15 @@ from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
 from inference_pb.inference_pb2_grpc import add_ModelInferenceServicer_to_server
 from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from model_service import repository
+from model_service import memory
 from model_service.border import observed
-from model_service.engine import Computing, Engine
-from model_service.inline import COLLECTIONS
+from model_service.engine import BoundsOfModel, Computing, Engine
 from model_service.isolation import Isolation
+from model_service.library import Library
 from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
-from model_service.registry import LoadedModel, Registry
+from model_service.placing import Loading
+from model_service.registry import Registry
 from model_service.server import Health, Register, build_server, drain
 from model_service.servicer import OpenInferenceServicer
 from model_service.slot import SlotLock
@@ -41,7 +41,6 @@ HANGS = 4
 """Exit status of a worker in which all threads of a model compute for nobody and do not end; nothing can end them."""
 
 VERSION = version("inference-hub")
-GC_THRESHOLDS = (10_000, 20, 50)
 
 log = structlog.get_logger()
 
@@ -65,22 +64,18 @@ async def serve(settings: Settings, slot: int) -> None:
         metrics.lines_left_out,
     )
     health = Health(health_aio.HealthServicer())
-    server = build_server(
-        settings.inference, _addresses(settings, slot), _services(settings, registry, engine, health, observer)
-    )
+    library = Library(registry, engine, _loading(settings), health.follow)
+    services = _services(settings, registry, engine, library, health, observer)
+    server = build_server(settings.inference, _addresses(settings, slot), services)
     await health.starting()
     await server.start()
-    try:
-        # In a thread, so that probes are answered meanwhile.
-        registry.fill(await asyncio.to_thread(_load_models, settings))
-    except ConfigurationError:
-        await server.stop(None)
-        raise
-    _tame_garbage_collection()
-    await health.serving(model.on_disk.name for model in registry.all())
+    await library.open()
+    memory.freeze()
+    await health.serving(registry.names())
     log.info("serving", seconds=round(time.perf_counter() - started, 3), pid=os.getpid())
-    await stop.wait()
+    await _follow_repositories(library, stop)
     await drain(server, health, settings.inference)
+    await library.close()
     await engine.close()
     registry.close()
     traces.stop()
@@ -88,14 +83,22 @@ async def serve(settings: Settings, slot: int) -> None:
     log.info("stopped")
 
 
-def _tame_garbage_collection() -> None:
-    # What was loaded stays, and a call leaves no cycles behind: the defaults would look through new objects, then old
-    # ones, many times a second for nothing.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    if COLLECTIONS not in gc.callbacks:
-        gc.callbacks.append(COLLECTIONS)
+async def _follow_repositories(library: Library, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    watching = loop.create_task(library.watch())
+    looking: set[asyncio.Task[None]] = set()
+
+    def look() -> None:
+        task = loop.create_task(library.look_now())
+        looking.add(task)
+        task.add_done_callback(looking.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, look)
+    await stop.wait()
+    # A second one, as from a terminal that closes, must not end what drains.
+    loop.add_signal_handler(signal.SIGHUP, stop.set)
+    for task in (watching, *looking):
+        task.cancel()
 
 
 def _locked_slot(settings: Settings, slot: int) -> SlotLock:
@@ -118,12 +121,15 @@ def _stop_event() -> asyncio.Event:
     return stop
 
 
-def _load_models(settings: Settings) -> list[LoadedModel]:
-    overrides = {"v1-mock": {"latency": settings.inference.mock_latency}}
-    models = repository.discover(settings.repository)
-    if not models:
-        raise ConfigurationError(f"Model repository {settings.repository} holds no model.")
-    return [LoadedModel.of(model, repository.load(model, overrides.get(model.name, {}))) for model in models]
+def _loading(settings: Settings) -> Loading:
+    inference = settings.inference
+    return Loading(
+        roots=settings.repositories,
+        threads=max(1, len(os.sched_getaffinity(0)) // inference.workers),
+        poll_seconds=inference.poll_interval,
+        load_seconds=inference.load_timeout,
+        overrides={"v1-mock": {"latency": inference.mock_latency}},
+    )
 
 
 def _computing(settings: Settings) -> Computing:
@@ -131,11 +137,11 @@ def _computing(settings: Settings) -> Computing:
     return Computing(inference.inline_seconds, (inference.hang_seconds, partial(os._exit, HANGS)))
 
 
-def _admission(settings: Settings) -> Admission:
+def _admission(settings: Settings, bounds: BoundsOfModel) -> Admission:
     inference, gateway = settings.inference, settings.gateway
     limits = Limits(
-        inference.max_queue_rows,
-        inference.max_queue_bytes,
+        bounds.rows or inference.max_queue_rows,
+        bounds.size or inference.max_queue_bytes,
         inference.queue_target,
         sheds=True,
         expected_batches=gateway.processes * gateway.batches_in_flight,
@@ -148,12 +154,14 @@ def _addresses(settings: Settings, slot: int) -> tuple[str, str]:
     return f"unix:{settings.worker_socket(slot)}", f"{_bracketed(inference.host)}:{inference.port + slot}"
 
 
-def _services(
-    settings: Settings, registry: Registry, engine: Engine, health: Health, observer: Observer
+def _services(  # noqa: PLR0913, PLR0917  # everything that answers
+    settings: Settings, registry: Registry, engine: Engine, library: Library, health: Health, observer: Observer
 ) -> tuple[Register, ...]:
     patience = settings.inference.default_deadline
     origin = OriginServicer(engine, settings.predict, patience)
-    protocol = OpenInferenceServicer(registry, engine, lambda: health.ready, version=VERSION, default_deadline=patience)
+    protocol = OpenInferenceServicer(
+        registry, engine, library, lambda: health.ready, version=VERSION, default_deadline=patience
+    )
     return (
         lambda server: add_ModelInferenceServicer_to_server(origin, observed(server, observer)),
         lambda server: add_GRPCInferenceServiceServicer_to_server(protocol, observed(server, observer)),

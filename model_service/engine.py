@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
@@ -27,11 +28,32 @@ FLUSH_SECONDS = 0.25
 SETTLE_SECONDS = 5.0
 
 
+class BoundsOfModel(msgspec.Struct, frozen=True):
+    """How many rows and bytes may wait for one model; None: as many as the settings say for every model."""
+
+    rows: int | None = None
+    size: int | None = None
+
+
 class Computing(msgspec.Struct, frozen=True):
     """Up to how many seconds a model runs on the event loop, 0 for never; and what is done about one that hangs."""
 
     inline_seconds: float
     hangs: Hangs = NEVER
+
+
+class Serving:
+    """What the engine has of one loaded model. `calls` counts those under way; `unused` is set while there are none."""
+
+    __slots__ = ("calls", "model", "noted", "queue", "statistics", "unused")
+
+    def __init__(self, model: LoadedModel, queue: ModelQueue, noted: ModelComputations, statistics: Statistics) -> None:
+        self.model = model
+        self.queue = queue
+        self.noted = noted
+        self.statistics = statistics
+        self.calls = 0
+        self.unused = asyncio.Event()
 
 
 class Engine:
@@ -40,7 +62,7 @@ class Engine:
     def __init__(
         self,
         registry: Registry,
-        admission: Callable[[], Admission],
+        admission: Callable[[BoundsOfModel], Admission],
         computing: Computing,
         metrics: WorkerMetrics,
         isolation: Isolation,
@@ -50,9 +72,8 @@ class Engine:
         self._computing = computing
         self._metrics = metrics
         self._isolation = isolation
-        self._queues: dict[LoadedModel, ModelQueue] = {}
-        self._noted: dict[ModelQueue, ModelComputations] = {}
-        self._statistics: dict[LoadedModel, Statistics] = {}
+        self._serving: dict[LoadedModel, Serving] = {}
+        self._statistics: dict[tuple[str, str], Statistics] = {}
         self._flushing: asyncio.TimerHandle | None = None
 
     async def infer(self, model: str, version: str, inputs: Arrays, deadline: Deadline, call: Call) -> Inference:
@@ -61,82 +82,111 @@ class Engine:
         Raises UnknownModel, InvalidInput, Overloaded, DeadlineExceeded (nothing is computed after it) or ModelFailed.
         """
         loaded = self._registry.get(model, version)
+        serving = self._serving.get(loaded) or self._begin(loaded)
         on_disk = loaded.on_disk
         call.model, call.version = on_disk.name, on_disk.version
-        statistics = self.statistics(loaded)
+        serving.calls += 1
         try:
-            check_inputs(on_disk.name, on_disk.description.inputs, inputs)
-            outputs = await self._answer(self._queues.get(loaded) or self._begin(loaded), inputs, deadline, call)
+            check_inputs(on_disk.name, on_disk.description.inputs, inputs, on_disk.description.limits.max_rows)
+            outputs = await self._answer(serving, inputs, deadline, call)
         except BaseException:
-            statistics.failed(call)
+            serving.statistics.failed(call)
             raise
-        statistics.succeeded(call)
+        finally:
+            serving.calls -= 1
+            if not serving.calls:
+                serving.unused.set()
+        serving.statistics.succeeded(call)
         return Inference(on_disk.name, on_disk.version, outputs)
 
-    def statistics(self, loaded: LoadedModel) -> Statistics:
-        """Return what is counted of a loaded model."""
-        statistics = self._statistics.get(loaded)
-        if statistics is None:
-            statistics = self._statistics[loaded] = Statistics()
-        return statistics
+    def statistics(self, name: str, version: str) -> Statistics:
+        """Return what is counted of a model version, over all that was loaded in its name."""
+        return self._statistics.setdefault((name, version), Statistics())
 
-    async def _answer(self, queue: ModelQueue, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
+    async def _answer(self, serving: Serving, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
         if self._flushing is None:
             self._flush_soon()
         if call.fingerprint:
             async with self._isolation.alone(call.fingerprint):
                 try:
-                    return await self._computed(queue, inputs, deadline, call)
+                    return await _computed(serving, inputs, deadline, call)
                 finally:
                     # A caller that left does not stop the thread, and until it is through it may still kill.
-                    await queue.settled(SETTLE_SECONDS)
+                    await serving.queue.settled(SETTLE_SECONDS)
         if not self._isolation.is_open:
             await self._isolation.wait_open()
         self._isolation.begin()
         try:
-            return await self._computed(queue, inputs, deadline, call)
+            return await _computed(serving, inputs, deadline, call)
         finally:
             self._isolation.end()
 
-    async def _computed(self, queue: ModelQueue, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
-        try:
-            return await queue.compute(inputs, deadline, call)
-        except Overloaded as error:
-            self._noted[queue].refused(error.reason)
-            raise
-
     def rows_waiting(self, model: str, version: str = "") -> int:
         """Return how many rows wait for a model; raises UnknownModel."""
-        queue = self._queues.get(self._registry.get(model, version))
-        return 0 if queue is None else queue.rows
+        serving = self._serving.get(self._registry.get(model, version))
+        return 0 if serving is None else serving.queue.rows
+
+    async def retire(self, loaded: LoadedModel, seconds: float) -> bool:
+        """Wait until a model that the registry no longer has is done with its calls, and forget it.
+
+        Returns False where a computation still runs after that many seconds: it cannot be stopped, nor may what it
+        works with be freed.
+        """
+        serving = self._serving.get(loaded)
+        if serving is None:
+            return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while serving.calls:
+                    serving.unused.clear()
+                    await serving.unused.wait()
+        await serving.queue.settled(seconds)
+        is_done = not serving.queue.computes
+        if is_done:
+            await serving.queue.close()
+        del self._serving[loaded]
+        serving.noted.flush(0, is_inline=False)
+        return is_done
+
+    def forget(self, name: str, version: str) -> None:
+        """Drop what was counted of a version that is gone."""
+        self._statistics.pop((name, version), None)
 
     async def close(self) -> None:
         """Answer what waits as late and wait for what runs; the registry is closed after this."""
-        for queue in self._queues.values():
-            await queue.close()
+        for serving in self._serving.values():
+            await serving.queue.close()
         if self._flushing is not None:
             self._flushing.cancel()
         self._flush()
 
-    def _begin(self, loaded: LoadedModel) -> ModelQueue:
-        description = loaded.on_disk.description
-        noted = self._metrics.model(loaded.on_disk.name, loaded.on_disk.version)
+    def _begin(self, loaded: LoadedModel) -> Serving:
+        description, name, version = loaded.on_disk.description, loaded.on_disk.name, loaded.on_disk.version
+        noted, statistics = self._metrics.model(name, version), self.statistics(name, version)
         switch = InlineSwitch(self._computing.inline_seconds if description.inline else 0.0)
-        observe = partial(_note, noted, self.statistics(loaded))
-        queue = ModelQueue(loaded, self._admission(), switch, observe, self._computing.hangs)
-        self._queues[loaded] = queue
-        self._noted[queue] = noted
-        return queue
+        bounds = BoundsOfModel(description.limits.max_queue_rows, description.limits.max_queue_bytes)
+        observe = partial(_note, noted, statistics)
+        queue = ModelQueue(loaded, self._admission(bounds), switch, observe, self._computing.hangs)
+        serving = self._serving[loaded] = Serving(loaded, queue, noted, statistics)
+        return serving
 
     def _flush(self) -> None:
         self._flushing = None
-        for queue, noted in self._noted.items():
-            noted.flush(queue.rows, is_inline=queue.is_inline)
-        if any(queue.rows for queue in self._noted):
+        for serving in self._serving.values():
+            serving.noted.flush(serving.queue.rows, is_inline=serving.queue.is_inline)
+        if any(serving.queue.rows for serving in self._serving.values()):
             self._flush_soon()
 
     def _flush_soon(self) -> None:
         self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
+
+
+async def _computed(serving: Serving, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
+    try:
+        return await serving.queue.compute(inputs, deadline, call)
+    except Overloaded as error:
+        serving.noted.refused(error.reason)
+        raise
 
 
 def _note(noted: ModelComputations, statistics: Statistics, attempt: Attempt) -> None:

@@ -75,11 +75,16 @@ class ModelQueue(Consumers[Place]):
         """Whether the model computes on the event loop now."""
         return self._switch.is_on
 
+    @property
+    def computes(self) -> bool:
+        """Whether a thread computes now, also for callers who have left."""
+        return self._places.any_computing()
+
     async def settled(self, seconds: float) -> None:
         """Wait until no thread computes, also for callers who have left; at most so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._places.any_computing():
+                while self.computes:
                     self._ended_one.clear()
                     await self._ended_one.wait()
 

@@ -6,208 +6,151 @@
     root/<model>/<version>/...   what that runtime loads
 
 A folder without model.toml is no model; inside a model, folders whose names start with "." or "_" are no versions.
+There can be several roots; where two have a model of the same name, that of the first one counts. What is wrong with
+one model, or with one version, is told of that one and never in the way of the others.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
-import pkgutil
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, cast
-
-import msgspec
-from msgspec import Meta
 
 from inference_core.errors import ConfigurationError
-from inference_core.names import is_model_name
-from inference_core.tensors import DTYPES
-from model_service import runtimes
-from model_service.runtime import Runtime
+from model_service.containment import anyone_may_write, check_contained, check_name
+from model_service.contents import Stamp, stamp_of
+from model_service.description import ALL, Description, Latest, read
 
 DESCRIPTION = "model.toml"
-Parameter = float | int | str | bool
-NO_OVERRIDES: Mapping[str, Parameter] = MappingProxyType({})
-
-
-class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One input or output; in `shape` -1 is any size, and the first dimension, always -1, counts rows."""
-
-    name: Annotated[str, Meta(min_length=1)]
-    datatype: str
-    shape: Annotated[tuple[int, ...], Meta(min_length=1)]
-
-
-class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What model.toml says. `instances` counts compute threads; `parameters` go to the runtime.
-
-    Rows of several calls are computed together, up to `max_batch_size`; with 1 calls never share a batch. One that is
-    not full is held for at most `max_queue_delay` seconds. `inline = false` keeps a model off the event loop even when
-    it is quick: for one that waits for something outside, which is quick until it is not.
-    """
-
-    runtime: str
-    inputs: Annotated[tuple[Tensor, ...], Meta(min_length=1)]
-    outputs: Annotated[tuple[Tensor, ...], Meta(min_length=1)]
-    instances: Annotated[int, Meta(ge=1, le=64)] = 1
-    parameters: dict[str, Parameter] = {}
-    max_batch_size: Annotated[int, Meta(ge=1, le=65536)] = 64
-    max_queue_delay: Annotated[float, Meta(ge=0, le=10)] = 0.0
-    inline: bool = True
 
 
 @dataclass(frozen=True)
 class ModelOnDisk:
-    """One version of a model; `folder` is the absolute folder of that version."""
+    """One version of a model; `folder` is the absolute folder of that version, `threads` how many it may use at most.
+
+    `stamp` changes when any of its files, or model.toml, does.
+    """
 
     name: str
     version: str
     folder: Path
     description: Description
+    stamp: Stamp = ()
+    threads: int = 1
 
     @property
     def file(self) -> Path:
         """The model.toml that describes this model."""
         return self.folder.parent / DESCRIPTION
 
+    @property
+    def places(self) -> tuple[Path, Path]:
+        """Everything that this version is made of."""
+        return self.file, self.folder
 
-def discover(root: Path) -> list[ModelOnDisk]:
-    """Return every version of every model below root, by name, then by version: numbers first, as numbers.
 
-    Raises ConfigurationError, naming the file or folder and what is wrong, for the first model that cannot be
-    used: a name that `is_model_name` refuses, no version, a description with an unknown key or a wrong type, a
-    symbolic link that leaves root.
+@dataclass(frozen=True)
+class FoundModel:
+    """A model's folder: the versions that its policy wants, oldest first, and what is wrong with others.
+
+    `problems` has a sentence by version; under "" one that is in the way of the whole model.
     """
-    try:
-        top = root.resolve(strict=True)
-        folders = sorted(folder for folder in top.iterdir() if os.path.lexists(folder / DESCRIPTION))
-        return [model for folder in folders for model in _versions_of(folder, top)]
-    except OSError as error:
-        place = error.filename or root
-        raise ConfigurationError(f"Model repository {root}: {place} cannot be read: {error.strerror}.") from error
+
+    name: str
+    folder: Path
+    description: Description | None = None
+    versions: tuple[ModelOnDisk, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
 
 
-def load(model: ModelOnDisk, overrides: Mapping[str, Parameter] = NO_OVERRIDES) -> Runtime:
-    """Load a model with the runtime it names; overrides replace parameters that model.toml declares.
+@dataclass(frozen=True)
+class Scan:
+    """All that is there, by name; `problems` are those of roots, and of folders that cannot be models."""
 
-    Raises ConfigurationError for a runtime that does not exist, an override of an undeclared parameter or of
-    another type, and for anything that keeps the runtime from loading the model.
+    models: Mapping[str, FoundModel]
+    problems: tuple[str, ...] = ()
+
+
+def scan(roots: Sequence[Path], threads: int = 1) -> Scan:
+    """Return what is in the repositories; reads every model.toml and looks at every file, so never on an event loop.
+
+    `threads` is how many a model may use at most.
     """
-    parameters = _overridden(model, overrides)
-    name = model.description.runtime
-    known = sorted(module.name for module in pkgutil.iter_modules(runtimes.__path__))
-    if name not in known:
-        raise ConfigurationError(f"{model.file}: runtime {name!r} is unknown. Runtimes here: {', '.join(known)}.")
-    module = importlib.import_module(f"{runtimes.__name__}.{name}")
-    return cast("Runtime", module.load(model, parameters))
-
-
-def _versions_of(folder: Path, root: Path) -> Iterator[ModelOnDisk]:
-    _check_name("Model", folder)
-    _check_links(folder, root)
-    description = _read(folder / DESCRIPTION)
-    versions = [entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] not in "._"]
-    if not versions:
-        raise ConfigurationError(f"Model {folder} has no version; put its files into {folder / '1'}.")
-    for version in sorted(versions, key=_version_order):
-        _check_name("Version", version)
-        yield ModelOnDisk(folder.name, version.name, version, description)
-
-
-def _version_order(version: Path) -> tuple[bool, int, str]:
-    is_number = version.name.isascii() and version.name.isdecimal()
-    return not is_number, int(version.name) if is_number else 0, version.name
-
-
-def _check_name(kind: str, folder: Path) -> None:
-    if not is_model_name(folder.name):
-        raise ConfigurationError(
-            f"{kind} folder {str(folder)!r}: a name has up to 128 ASCII letters, digits, '.', '_' and '-', "
-            "starts with a letter or digit and holds no '..'."
-        )
-
-
-def _check_links(folder: Path, root: Path) -> None:
-    for path in _walk(folder):
+    models: dict[str, FoundModel] = {}
+    problems: list[str] = []
+    for root in roots:
         try:
-            target = path.resolve(strict=True)
-        except (OSError, RuntimeError) as error:
-            raise ConfigurationError(f"{path} is a symbolic link that leads nowhere.") from error
-        if not target.is_relative_to(root):
-            raise ConfigurationError(f"{path} is a symbolic link that leaves the model repository {root}.")
+            top = root.resolve(strict=True)
+            folders = sorted(folder for folder in top.iterdir() if os.path.lexists(folder / DESCRIPTION))
+        except OSError as error:
+            problems.append(f"Model repository {root} cannot be read: {error.strerror}.")
+            continue
+        if anyone_may_write(top):
+            problems.append(f"Every user may write to {root} and run code in the workers with that: chmod o-w {root}")
+        for folder in folders:
+            problem = _collision(folder, models)
+            if problem:
+                problems.append(problem)
+            else:
+                models[folder.name] = _found(folder, top, threads)
+    return Scan(models, tuple(problems))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    # A linked folder is checked as one path: what it leads to lies inside the repository or is refused.
-    yield folder
-    for place, folders, files in os.walk(folder):
-        yield from (Path(place, name) for name in (*folders, *files))
-
-
-def _read(file: Path) -> Description:
-    # Opening a FIFO would wait for ever.
-    if not file.is_file():
-        raise ConfigurationError(f"{file} is not a regular file.")
+def _collision(folder: Path, models: Mapping[str, FoundModel]) -> str:
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-        _check_keys(document)
-        description = msgspec.convert(document, Description)
-        _check_tensors("inputs", description.inputs)
-        _check_tensors("outputs", description.outputs)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError, ConfigurationError) as error:
-        raise ConfigurationError(f"{file}: {error}") from error
-    return description
-
-
-def _check_keys(document: dict[str, Any]) -> None:
-    _refuse_unknown("key", "", document, Description.__struct_fields__)
-    for section in ("inputs", "outputs"):
-        tensors = document.get(section)
-        for index, tensor in enumerate(tensors if isinstance(tensors, list) else []):
-            if isinstance(tensor, dict):
-                _refuse_unknown("key", f"{section}[{index}].", tensor, Tensor.__struct_fields__)
-
-
-def _check_tensors(section: str, tensors: tuple[Tensor, ...]) -> None:
-    names = [tensor.name for tensor in tensors]
-    if len(set(names)) < len(names):
-        raise ConfigurationError(f"{section}: two tensors have the same name.")
-    for index, tensor in enumerate(tensors):
-        _refuse_unknown("datatype", f"{section}[{index}].datatype = ", [tensor.datatype], DTYPES)
-        if tensor.shape[0] != -1 or any(size != -1 and size < 1 for size in tensor.shape):
-            raise ConfigurationError(
-                f"{section}[{index}].shape = {list(tensor.shape)}: the first dimension counts rows and is -1, "
-                "the others are -1 (any size) or at least 1."
-            )
-
-
-def _refuse_unknown(kind: str, place: str, given: Iterable[str], known: Iterable[str]) -> None:
-    known = list(known)
-    for name in given:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known) or 'none'}."
-            raise ConfigurationError(f"{place}{name}: there is no such {kind}; {hint}")
-
-
-def _overridden(model: ModelOnDisk, overrides: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
-    declared = model.description.parameters
-    try:
-        _refuse_unknown("parameter", "override of ", overrides, declared)
-        values = {name: _of_type(name, value, type(declared[name])) for name, value in overrides.items()}
+        check_name("Model", folder)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{model.file}: {error}") from error
-    return MappingProxyType({**declared, **values})
+        return error.message
+    return f"{folder} is left out: {models[folder.name].folder} has that name." if folder.name in models else ""
 
 
-def _of_type(name: str, value: Parameter, expected: type) -> Parameter:
-    if expected is float and type(value) is int:
-        return float(value)
-    if type(value) is not expected:
-        raise ConfigurationError(f"override of {name} must be {expected.__name__}, not {type(value).__name__}.")
-    return value
+def _found(folder: Path, root: Path, threads: int) -> FoundModel:
+    try:
+        check_contained(folder / DESCRIPTION, root)
+        description = read(folder / DESCRIPTION)
+        names = _wanted(folder, description)
+    except (ConfigurationError, OSError) as error:
+        return FoundModel(folder.name, folder, problems={"": _sentence(folder, error)})
+    versions, problems = [], {}
+    for name in names:
+        try:
+            versions.append(_version(folder / name, root, description, threads))
+        except (ConfigurationError, OSError) as error:
+            problems[name] = _sentence(folder / name, error)
+    return FoundModel(folder.name, folder, description, tuple(versions), problems)
+
+
+def _sentence(place: Path, error: ConfigurationError | OSError) -> str:
+    return error.message if isinstance(error, ConfigurationError) else f"{place} cannot be read: {error.strerror}."
+
+
+def _version(folder: Path, root: Path, description: Description, threads: int) -> ModelOnDisk:
+    check_name("Version", folder)
+    check_contained(folder, root)
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder} is not there, but model.toml lists it under versions.")
+    stamp = stamp_of((folder.parent / DESCRIPTION, folder.resolve()))
+    return ModelOnDisk(folder.parent.name, folder.name, folder, description, stamp, threads)
+
+
+def _wanted(folder: Path, description: Description) -> list[str]:
+    there = [entry.name for entry in folder.iterdir() if entry.name[0] not in "._" and entry.is_dir()]
+    if not there:
+        raise ConfigurationError(f"Model {folder} has no version; put its files into {folder / '1'}.")
+    policy = description.versions
+    if policy == ALL:
+        return in_order(there)
+    if isinstance(policy, Latest):
+        return in_order(there)[-policy.latest :]
+    return in_order(str(version) for version in policy)
+
+
+def in_order(versions: Iterable[str]) -> list[str]:
+    """Return versions oldest first: numbers as numbers, and before everything that is none."""
+    return sorted(versions, key=_order)
+
+
+def _order(version: str) -> tuple[bool, int, str]:
+    is_number = version.isascii() and version.isdecimal()
+    return not is_number, int(version) if is_number else 0, version

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from inference_core.tensors import Arrays
+from model_service.description import Parameter, Tensor
+from model_service.repository import ModelOnDisk
 
 
 class Runtime(Protocol):
@@ -12,9 +15,12 @@ class Runtime(Protocol):
 
     BYTES tensors are object arrays of `bytes`; the first dimension of every array counts rows. `only_computes` says
     that `predict` uses the processor and its own thread alone: it waits for no file, network, lock or other thread.
+    `inputs` and `outputs` are what the model itself says of its signature, and empty where it says nothing.
     """
 
     only_computes: bool
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
 
     def predict(self, inputs: Arrays) -> Arrays:
         """Return the outputs for a batch of rows, as many rows as came in, in arrays that are not written to later.
@@ -27,3 +33,7 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Free what the model holds; called once, after the last `predict` returned."""
+
+
+Load = Callable[[ModelOnDisk, Mapping[str, Parameter]], Runtime]
+"""How a runtime loads a version with the parameters of model.toml; raises ConfigurationError with file and reason."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -63,6 +63,7 @@ class Health:
 
     servicer: health_aio.HealthServicer
     ready: bool = False
+    _told: dict[str, bool] = field(default_factory=dict)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add grpc.health.v1.Health to a server."""
@@ -76,8 +77,16 @@ class Health:
     async def serving(self, models: Iterable[str]) -> None:
         """Say SERVING for the server, its services and every model by its name."""
         self.ready = True
-        for service in (*models, *SERVICES, ""):
+        for model in models:
+            await self.follow(model, is_there=True)
+        for service in (*SERVICES, ""):
             await self.servicer.set(service, SERVING)
+
+    async def follow(self, model: str, *, is_there: bool) -> None:
+        """Say of a model whether it can be asked, once requests are welcome and where that is news."""
+        if self.ready and self._told.get(model, False) is not is_there:
+            self._told[model] = is_there
+            await self.servicer.set(model, SERVING if is_there else NOT_SERVING)
 
     async def draining(self) -> None:
         """Say NOT_SERVING for everything, for good."""

@@ -8,14 +8,16 @@ from typing import Any, TypeAlias, cast
 import grpc
 
 from inference_core.deadline import Deadline
-from inference_core.errors import InvalidInput, NoWorker, Unavailable, UnknownModel
+from inference_core.errors import InvalidInput, NoWorker, UnknownModel
 from inference_core.members import PARAMETER
 from inference_core.tensors import Arrays, read_tensors, write_outputs
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceServicer
 from model_service.call import CURRENT
+from model_service.description import ALL, Description, Latest
 from model_service.engine import Engine
-from model_service.registry import LoadedModel, Registry
+from model_service.library import Library
+from model_service.registry import LoadedModel, Registry, State
 
 SERVER_NAME = "inference-hub"
 MAX_TENSORS = 1024
@@ -34,10 +36,11 @@ def deadline_of(context: Context, default_seconds: float) -> Deadline:
 class OpenInferenceServicer(GRPCInferenceServiceServicer):
     """Answers for the models of one registry."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what the protocol's three extensions tell of
         self,
         registry: Registry,
         engine: Engine,
+        library: Library,
         is_ready: Callable[[], bool],
         *,
         version: str,
@@ -45,6 +48,7 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
     ) -> None:
         self._registry = registry
         self._engine = engine
+        self._library = library
         self._is_ready = is_ready
         self._version = version
         self._default_deadline = default_deadline
@@ -80,32 +84,41 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         """Return how a model is run: what its model.toml says."""
         config = _config(self._registry.get(request.name, request.version))
         config.parameters["default_version"].string_value = self._registry.get(request.name).on_disk.version
+        for label, version in self._registry.labels(request.name).items():
+            config.parameters[f"label.{label}"].string_value = version
         return wire.ModelConfigResponse(config=config)
 
     async def RepositoryIndex(
         self, request: wire.RepositoryIndexRequest, context: Context
     ) -> wire.RepositoryIndexResponse:
-        """List the models and whether they can be asked."""
-        ready = self._is_ready()
+        """List every version that is known, its state, and why where that is not plain."""
+        is_ready = self._is_ready()
         response = wire.RepositoryIndexResponse()
-        if request.ready and not ready:
-            return response
-        for model in self._registry.all():
-            state, reason = ("READY", "") if ready else ("UNAVAILABLE", "the worker is starting or draining")
-            response.models.add(name=model.on_disk.name, version=model.on_disk.version, state=state, reason=reason)
+        for name, version, standing in self._registry.standings():
+            state, reason = standing.state, standing.reason
+            if state is State.READY and not is_ready:
+                state, reason = State.UNAVAILABLE, "the worker is starting or draining"
+            if state is State.READY or not request.ready:
+                response.models.add(name=name, version=version, state=state, reason=reason)
         return response
 
     async def RepositoryModelLoad(
         self, request: wire.RepositoryModelLoadRequest, context: Context
     ) -> wire.RepositoryModelLoadResponse:
-        """Refuse: models are loaded at the start."""
-        raise Unavailable("This worker loads its models when it starts.")
+        """Load a model from the repositories, or what has changed of it; answers when it serves."""
+        _check_repository(request.repository_name)
+        if request.parameters:
+            raise InvalidInput(f"A model is loaded as it is on disk; {_quoted(min(request.parameters))} is not taken.")
+        await self._library.load(request.model_name)
+        return wire.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
         self, request: wire.RepositoryModelUnloadRequest, context: Context
     ) -> wire.RepositoryModelUnloadResponse:
-        """Refuse: models stay loaded."""
-        raise Unavailable("This worker keeps its models until it ends.")
+        """Take a model out of service; answers when its calls have ended. Nothing here depends on another model."""
+        _check_repository(request.repository_name)
+        await self._library.unload(request.model_name)
+        return wire.RepositoryModelUnloadResponse()
 
     async def ModelStatistics(
         self, request: wire.ModelStatisticsRequest, context: Context
@@ -114,7 +127,7 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         response = wire.ModelStatisticsResponse()
         for model in self._asked(request.name, request.version):
             message = response.model_stats.add(name=model.on_disk.name, version=model.on_disk.version)
-            self._engine.statistics(model).fill(message)
+            self._engine.statistics(model.on_disk.name, model.on_disk.version).fill(message)
         return response
 
     def _asked(self, name: str, version: str) -> list[LoadedModel]:
@@ -146,6 +159,15 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         return response
 
 
+def _check_repository(name: str) -> None:
+    if name:
+        raise InvalidInput("Leave repository_name empty; a model is taken from the first repository that has it.")
+
+
+def _quoted(name: str) -> str:
+    return repr(name[:64])
+
+
 def _selected(outputs: Arrays, wanted: list[str]) -> Arrays:
     unknown = [name for name in wanted if name not in outputs]
     if unknown or len(set(wanted)) != len(wanted):
@@ -171,7 +193,7 @@ def _config(model: LoadedModel) -> wire.ModelConfig:
         backend=description.runtime,
         max_batch_size=description.max_batch_size,
     )
-    config.version_policy.all.SetInParent()
+    _set_policy(config.version_policy, description)
     for tensor in description.inputs:
         config.input.add(name=tensor.name, data_type=_config_type(tensor.datatype), dims=tensor.shape[1:])
     for tensor in description.outputs:
@@ -179,6 +201,16 @@ def _config(model: LoadedModel) -> wire.ModelConfig:
     config.instance_group.add(count=description.instances, kind=wire.ModelInstanceGroup.KIND_CPU)
     config.dynamic_batching.max_queue_delay_microseconds = round(description.max_queue_delay * MICROSECONDS)
     return config
+
+
+def _set_policy(policy: wire.ModelVersionPolicy, description: Description) -> None:
+    if description.versions == ALL:
+        policy.all.SetInParent()
+    elif isinstance(description.versions, Latest):
+        policy.latest.num_versions = description.versions.latest
+    else:
+        numbers = [str(version) for version in description.versions]
+        policy.specific.versions.extend([int(number) for number in numbers if number.isdecimal()])
 
 
 def _config_type(datatype: str) -> wire.DataType:

@@ -6,21 +6,25 @@ from collections.abc import Sequence
 
 from inference_core.errors import InvalidInput
 from inference_core.tensors import DATATYPES, Array, Arrays, datatype_of
-from model_service.repository import Tensor
+from model_service.description import Tensor
 
 NO_FIT = {None}
 
 
-def check_inputs(model: str, declared: Sequence[Tensor], inputs: Arrays) -> None:
-    """Raise InvalidInput, naming the tensor, unless names, datatypes and shapes fit and all have the same rows."""
+def check_inputs(model: str, declared: Sequence[Tensor], inputs: Arrays, most_rows: int | None = None) -> None:
+    """Raise InvalidInput, naming the tensor, unless names, datatypes and shapes fit and all have the same rows.
+
+    More than `most_rows` are refused, too.
+    """
     rows = {_rows_where_fit(tensor, inputs.get(tensor.name)) for tensor in declared}
-    if len(rows) == 1 and rows != NO_FIT and len(inputs) == len(declared):
-        return
-    _explain(model, declared, inputs)
+    if len(rows) != 1 or rows == NO_FIT or len(inputs) != len(declared):
+        _explain(model, declared, inputs)
+    elif most_rows is not None and len(next(iter(inputs.values()))) > most_rows:
+        raise InvalidInput(f"Model {model} takes at most {most_rows} rows at once; send fewer.")
 
 
 def _rows_where_fit(tensor: Tensor, array: Array | None) -> int | None:
-    if array is None or DATATYPES.get(array.dtype) != tensor.datatype or not _fits(tensor.shape, array.shape):
+    if array is None or DATATYPES.get(array.dtype) != tensor.datatype or not fits(tensor.shape, array.shape):
         return None
     rows: int = array.shape[0]
     return rows
@@ -40,14 +44,15 @@ def _check(model: str, tensor: Tensor, array: Array) -> None:
     datatype = datatype_of(array)
     if datatype != tensor.datatype:
         raise InvalidInput(f"Model {model}: input {tensor.name} has datatype {tensor.datatype}, got {datatype}.")
-    if not _fits(tensor.shape, array.shape):
+    if not fits(tensor.shape, array.shape):
         raise InvalidInput(
             f"Model {model}: input {tensor.name} has shape {list(tensor.shape)} (-1: any size from 1), "
             f"got {list(array.shape)}."
         )
 
 
-def _fits(declared: Sequence[int], actual: Sequence[int]) -> bool:
+def fits(declared: Sequence[int], actual: Sequence[int]) -> bool:
+    """Tell whether a shape is one of those that a declared one stands for."""
     if len(declared) != len(actual):
         return False
     return all(map(_fits_size, declared, actual))

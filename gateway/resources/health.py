@@ -61,6 +61,7 @@ class ReadyResource:
 
 def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: tuple[str, ...]) -> Readiness:
     ready_slots: dict[str, list[int]] = {name: [] for name in needed}
+    awaited = set(needed)
     reasons: list[str] = []
     for slot, index in enumerate(indexes):
         if index is None:
@@ -70,7 +71,9 @@ def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: tuple[st
             if model.state == "READY":
                 slots.append(slot)
             else:
-                reasons.append(f"worker {slot}: {model.name} is {model.state}: {model.reason}")
-    missing = sorted(name for name, slots in ready_slots.items() if not slots)
+                reasons.append(f"worker {slot}: {model.name} {model.version} is {model.state}: {model.reason}")
+                # What loads is worth waiting for; a model that is broken or unloaded keeps no other from its work.
+                awaited |= {model.name} if model.state == "LOADING" else set()
+    missing = sorted(name for name, slots in ready_slots.items() if not slots and name in awaited)
     reasons += [f"no worker is ready for {name}" for name in missing]
     return Readiness(not missing, ready_slots, reasons)

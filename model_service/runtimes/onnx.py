@@ -11,8 +11,10 @@ import onnxruntime
 
 from inference_core.errors import ConfigurationError, InvalidInput
 from inference_core.tensors import Array, Arrays
-from model_service.repository import ModelOnDisk, Parameter, Tensor
+from model_service.description import Parameter, Tensor
+from model_service.repository import ModelOnDisk
 from model_service.runtime import Runtime
+from model_service.thread_counts import counts_of
 
 FILE = "model.onnx"
 SEVERITY_ERROR = 3
@@ -35,12 +37,14 @@ DATATYPES = {
 
 
 class OnnxRuntime:
-    """An inference session; ONNX strings are UTF-8, so BYTES rows must be."""
+    """An inference session that computes the outputs in `wanted`, or all. ONNX strings are UTF-8, so BYTES must be."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[str], *, only_computes: bool) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, wanted: Sequence[str], *, only_computes: bool) -> None:
         self._session = session
-        self._outputs = list(outputs)
         self.only_computes = only_computes
+        self.inputs = _tensors("input", session.get_inputs())
+        self.outputs = _tensors("output", [node for node in session.get_outputs() if not wanted or node.name in wanted])
+        self._outputs = [tensor.name for tensor in self.outputs]
 
     def predict(self, inputs: Arrays) -> Arrays:
         """As `Runtime.predict`; raises InvalidInput for BYTES that are not UTF-8."""
@@ -57,39 +61,34 @@ class OnnxRuntime:
 
 
 def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
-    """Open the graph and hold it against model.toml.
+    """Open the graph; of its outputs only those are computed that model.toml lists, or all where it lists none.
 
-    Parameters: `intra_op_threads` and `inter_op_threads`, whole numbers from 1, both 1 when left out.
-    Every input of the graph must be declared; outputs that are not declared are not computed.
+    Parameters: `intra_op_threads` and `inter_op_threads`, both 1 when left out. Data outside of model.onnx must lie in
+    the version's folder, which ONNX Runtime sees to.
     Raises ConfigurationError with the file and the reason.
     """
     file = model.folder / FILE
     onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(SEVERITY_ERROR)
-    options = _options(model.file, parameters)
+    options = _options(model, parameters)
     session = _open(file, options)
-    _check_agreement(model, session)
     is_single = options.intra_op_num_threads == options.inter_op_num_threads == 1
-    return OnnxRuntime(session, [tensor.name for tensor in model.description.outputs], only_computes=is_single)
+    wanted = [tensor.name for tensor in model.description.outputs]
+    there = [node.name for node in session.get_outputs()]
+    for name in wanted:
+        if name not in there:
+            raise ConfigurationError(f"{model.file}: outputs: the model has {', '.join(there)}, but no {name!r}.")
+    try:
+        return OnnxRuntime(session, wanted, only_computes=is_single)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"Model file {file}: {error.message}") from error
 
 
-def _options(file: Path, parameters: Mapping[str, Parameter]) -> onnxruntime.SessionOptions:
-    unknown = parameters.keys() - set(THREADS)
-    if unknown:
-        raise ConfigurationError(
-            f"{file}: parameters.{min(unknown)}: there is no such parameter; known here: {', '.join(THREADS)}."
-        )
+def _options(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SEVERITY_ERROR
-    options.intra_op_num_threads, options.inter_op_num_threads = (_threads(file, parameters, name) for name in THREADS)
+    options.intra_op_num_threads, options.inter_op_num_threads = counts_of(model, parameters, THREADS)
     return options
-
-
-def _threads(file: Path, parameters: Mapping[str, Parameter], name: str) -> int:
-    count = parameters.get(name, 1)
-    if type(count) is not int or count < 1:
-        raise ConfigurationError(f"{file}: parameters.{name} must be a whole number from 1.")
-    return count
 
 
 def _open(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
@@ -101,33 +100,25 @@ def _open(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.Infere
         raise ConfigurationError(f"Model file {file} cannot be loaded: {error}") from error
 
 
-def _check_agreement(model: ModelOnDisk, session: onnxruntime.InferenceSession) -> None:
-    description = model.description
-    missing = {node.name for node in session.get_inputs()} - {tensor.name for tensor in description.inputs}
-    if missing:
-        raise ConfigurationError(f"{model.file}: inputs: the graph's input {min(missing)!r} is not declared.")
-    _check_section(model.file, "inputs", description.inputs, session.get_inputs())
-    _check_section(model.file, "outputs", description.outputs, session.get_outputs())
+def _tensors(kind: str, nodes: Sequence[Any]) -> tuple[Tensor, ...]:
+    return tuple(_tensor(kind, node) for node in nodes)
 
 
-def _check_section(file: Path, section: str, declared: Sequence[Tensor], nodes: Sequence[Any]) -> None:
-    graph = {node.name: node for node in nodes}
-    for tensor in declared:
-        node = graph.get(tensor.name)
-        if node is None:
-            raise ConfigurationError(f"{file}: {section}: the graph has {', '.join(graph)}, but no {tensor.name!r}.")
-        if DATATYPES.get(node.type) != tensor.datatype or not _shapes_agree(tensor.shape, node.shape):
-            raise ConfigurationError(
-                f"{file}: {section}: {tensor.name!r} is declared {tensor.datatype} {list(tensor.shape)}, "
-                f"but the graph has {DATATYPES.get(node.type, node.type)} {node.shape}."
-            )
-
-
-def _shapes_agree(declared: Sequence[int], graph: Sequence[int | str | None]) -> bool:
-    # A size that the graph leaves open (None or a symbol) may be declared more narrowly.
-    if len(declared) != len(graph):
-        return False
-    return all(not isinstance(size, int) or size == want for want, size in zip(declared, graph, strict=True))
+def _tensor(kind: str, node: Any) -> Tensor:
+    datatype = DATATYPES.get(node.type)
+    if datatype is None:
+        raise ConfigurationError(
+            f"{kind} {node.name!r} is a {node.type}, not a tensor. List the outputs that you want in model.toml, or "
+            "export the model without it (skl2onnx: options={'zipmap': False})."
+        )
+    if not node.shape or isinstance(node.shape[0], int):
+        raise ConfigurationError(
+            f"{kind} {node.name!r} has the shape {node.shape}; the first dimension must be open, for it counts rows. "
+            "Export the model with a dynamic batch axis."
+        )
+    # A symbol, or nothing at all, stands for any size.
+    shape = tuple(size if isinstance(size, int) and size > 0 else -1 for size in node.shape)
+    return Tensor(node.name, datatype, shape)
 
 
 def _to_strings(name: str, array: Array) -> Array:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Protocol
 
 from inference_core.errors import ConfigurationError
 from inference_core.tensors import Arrays
-from model_service.repository import ModelOnDisk, Parameter
+from model_service.description import Parameter, Tensor
+from model_service.repository import ModelOnDisk
 from model_service.runtime import Runtime
 
 FILE = "model.py"
+SERIAL = itertools.count()
 
 
 class Model(Protocol):
@@ -27,10 +31,21 @@ class Model(Protocol):
         """As `Runtime.predict`."""
 
 
+class FreshSource(SourceFileLoader):
+    """Compiles what the file says now. Python's cached bytecode is told apart by whole seconds and the size alone."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002  # as `InspectLoader.get_code`
+        """Return the file's code; nothing is written beside it."""
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
 class PythonRuntime:
     """A constructed and warmed-up Model; what it waits for is not known."""
 
     only_computes = False
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
 
     def __init__(self, model: Model, module_name: str) -> None:
         self._model = model
@@ -45,6 +60,7 @@ class PythonRuntime:
         try:
             _call_if_there(self._model, "close")
         finally:
+            del self._model
             sys.modules.pop(self._module_name, None)
 
 
@@ -54,8 +70,9 @@ def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
     Raises ConfigurationError with the file and the reason, whatever went wrong in it.
     """
     file = model.folder / FILE
-    # A colon keeps this name from ever meeting one that an import statement can reach.
-    name = f"model:{model.name}:{model.version}"
+    # A colon keeps this name from ever meeting one that an import statement can reach, and the number keeps two
+    # loadings of one version apart while one takes the other's place.
+    name = f"model:{model.name}:{model.version}:{next(SERIAL)}"
     try:
         loaded = _construct(_import(name, file), model.folder, parameters)
         _call_if_there(loaded, "warmup")
@@ -67,13 +84,14 @@ def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
 
 
 def _import(name: str, file: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(name, file)
-    if specification is None or specification.loader is None:
+    loader = FreshSource(name, str(file))
+    specification = importlib.util.spec_from_file_location(name, file, loader=loader)
+    if specification is None:
         raise ConfigurationError("is not Python source.")
     module = importlib.util.module_from_spec(specification)
     # dataclasses and pickle look a class's module up by name.
     sys.modules[name] = module
-    specification.loader.exec_module(module)
+    loader.exec_module(module)
     return module
 
 

@@ -127,16 +127,16 @@ def test_status_shows_the_exits(system: System) -> None:
 
 
 def test_a_worker_that_could_not_start_is_brought_back(system: System) -> None:
-    """A broken repository makes a worker FATAL with its reason on record; mended, the worker returns by itself."""
-    file = system.run_folder.parent / "models" / "digits" / "model.toml"
+    """Broken settings make a worker FATAL with its reason on record; mended, the worker returns by itself."""
+    file = system.settings_file
     text = file.read_text()
-    file.write_text("instances = 'many'\n")
+    file.write_text(text + "[nonsense]\n")
     os.kill(pid_of(system, "inference-1"), signal.SIGKILL)
     wait_for(lambda: "gave up: inference-1 entered FATAL" in log_of(system), "FATAL", seconds=40)
     wait_for(lambda: "given up by supervisord" in events(system), "the controller's word on it")
     last = recorded(system.run_folder)[-1]
     assert (last.process, last.code) == ("inference-1", 3)
-    assert "digits" in (last.reason or "")
+    assert "nonsense" in (last.reason or "")
     assert system.curl("/predict", PROMPT).status == 200
     file.write_text(text)
     wait_for(lambda: pid_of(system, "inference-1"), "another start")

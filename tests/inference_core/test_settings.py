@@ -150,5 +150,5 @@ def test_relative_folders_count_from_the_checkout(file: Path) -> None:
     file.write_text('[layout]\nrun_folder = "here"\n[inference]\nrepository = "/models"\n')
     settings = load(file)
     assert settings.run_folder == CHECKOUT / "here"
-    assert settings.repository == Path("/models")
+    assert settings.repositories == (Path("/models"),)
     assert settings.worker_socket(3) == CHECKOUT / "here" / "inference-3.sock"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
-from model_service.repository import ModelOnDisk, discover
+from inference_core.errors import ConfigurationError
+from model_service.repository import ModelOnDisk, scan
+from model_service.runtime import Runtime
+from model_service.runtimes.python import PythonRuntime
 
 PYTHON_TOML = """
 runtime = "python"
@@ -33,6 +38,20 @@ def add_model(root: Path, name: str, toml: str = PYTHON_TOML, versions: tuple[st
     return folder
 
 
+def discover(root: Path) -> list[ModelOnDisk]:
+    """Return every version in a repository; raises ConfigurationError for the first thing that is wrong there."""
+    found = scan([root])
+    for problem in (*found.problems, *(each for model in found.models.values() for each in model.problems.values())):
+        raise ConfigurationError(problem)
+    return [version for model in found.models.values() for version in model.versions]
+
+
+def source_of(runtime: Runtime) -> Any:
+    """Return the module that a Python model was loaded from."""
+    assert isinstance(runtime, PythonRuntime)
+    return sys.modules[runtime._module_name]
+
+
 def shipped(name: str) -> ModelOnDisk:
-    """Return a model of the repository that ships."""
+    """Return the first version of a model that ships."""
     return next(model for model in discover(SHIPPED) if model.name == name)

@@ -175,20 +175,53 @@ async def test_a_slot_that_is_not_there_ends_the_start(folder: Path, slot: int) 
     assert not (folder / "run").exists()
 
 
-async def test_a_broken_model_ends_the_start(folder: Path) -> None:
-    """A model that cannot be loaded ends the start with its file."""
-    file = folder / "models" / "sum" / "1" / "model.py"
+async def test_a_broken_model_hurts_no_other(folder: Path) -> None:
+    """A model that cannot be loaded is UNAVAILABLE with its file and the reason, and the others serve."""
+    add_model(folder / "models", "broken")
+    file = folder / "models" / "broken" / "1" / "model.py"
     file.write_text("raise RuntimeError('no luck')")
     settings = settings_for(folder)
-    assert str(file) in await refusal(settings)
-    assert await health_of(unix(settings)) is None
+    async with serving(settings):
+        await wait_health(unix(settings), SERVING)
+        assert await total_of(unix(settings)) == 6
+        async with grpc.aio.insecure_channel(unix(settings)) as channel:
+            index = await GRPCInferenceServiceStub(channel).RepositoryIndex(wire.RepositoryIndexRequest())
+    (broken, fine) = index.models
+    assert (broken.name, broken.version, broken.state) == ("broken", "1", "UNAVAILABLE")
+    assert f"{file} cannot be loaded: RuntimeError: no luck" in broken.reason
+    assert (fine.name, fine.state, fine.reason) == ("sum", "READY", "")
 
 
-async def test_an_empty_repository_ends_the_start(folder: Path) -> None:
-    """A repository without models ends the start with its folder."""
+async def test_an_empty_repository_waits_for_models(folder: Path) -> None:
+    """A worker without models serves, and a model that is dropped in later is answered for without a restart."""
     (folder / "empty").mkdir()
-    message = await refusal(settings_for(folder, repository=str(folder / "empty")))
-    assert message == f"Model repository {folder / 'empty'} holds no model."
+    settings = settings_for(folder, repository=str(folder / "empty"), poll_interval=0.05)
+    async with serving(settings):
+        await wait_health(unix(settings), SERVING)
+        (folder / "models" / "sum").rename(folder / "empty" / "sum")
+        async with asyncio.timeout(20), grpc.aio.insecure_channel(unix(settings)) as channel:
+            ready = wire.ModelReadyRequest(name="sum")
+            while not (await GRPCInferenceServiceStub(channel).ModelReady(ready)).ready:
+                await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.02)
+        assert await total_of(unix(settings)) == 6
+
+
+async def test_sighup_looks_at_once(folder: Path) -> None:
+    """SIGHUP brings in what has changed and tries again what failed, without watching."""
+    file = folder / "models" / "sum" / "1" / "model.py"
+    (folder / "broken").touch()
+    file.write_text(
+        "import pathlib\nassert not pathlib.Path(__file__).parents[3].joinpath('broken').exists()\n" + MODEL
+    )
+    settings = settings_for(folder, poll_interval=0)
+    async with serving(settings):
+        await wait_health(unix(settings), SERVING)
+        (folder / "broken").unlink()
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(20), grpc.aio.insecure_channel(unix(settings)) as channel:
+            ready = wire.ModelReadyRequest(name="sum")
+            while not (await GRPCInferenceServiceStub(channel).ModelReady(ready)).ready:
+                await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.02)
 
 
 async def test_a_run_folder_that_is_a_file_ends_the_start(folder: Path) -> None:
@@ -229,7 +262,12 @@ def test_sockets_are_for_their_owner_alone(folder: Path) -> None:
     assert stat.S_ISSOCK(socket_mode)
     assert [mode & 0o077 for mode in (socket_mode, folder_mode)] == [0, 0]
     assert process.returncode == 0
-    assert [json.loads(line)["event"] for line in output.splitlines()] == ["serving", "draining", "stopped"]
+    assert [json.loads(line)["event"] for line in output.splitlines()] == [
+        "model loaded",
+        "serving",
+        "draining",
+        "stopped",
+    ]
 
 
 @pytest.mark.e2e

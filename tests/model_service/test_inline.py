@@ -23,7 +23,8 @@ from model_service.inline import (
     InlineSwitch,
     Stopwatch,
 )
-from tests.model_service.worker import Options, call_to, classify, engine_of, loaded, registry_of, runtime_of
+from tests.model_service.functions import classify
+from tests.model_service.worker import Options, call_to, engine_of, loaded, registry_of, runtime_of
 
 LIMIT = 0.001
 QUICK, SLOW, BLOCKING = LIMIT / 2, LIMIT * 5, LIMIT + MOST_HELD_SECONDS * 1.01

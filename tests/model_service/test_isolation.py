@@ -12,7 +12,8 @@ import pytest
 
 from inference_core.tensors import Arrays
 from model_service.isolation import Isolation
-from tests.model_service.worker import Gate, Worker, classify, infer_request, loaded, running_worker, until
+from tests.model_service.functions import classify
+from tests.model_service.worker import Gate, Worker, infer_request, loaded, running_worker, until
 
 FINGERPRINT = "0123456789abcdef" * 2
 ALONE = (("alone", FINGERPRINT),)

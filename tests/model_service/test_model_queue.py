@@ -16,16 +16,8 @@ from inference_core.errors import InvalidInput
 from inference_core.tensors import Arrays, read_tensors
 from inference_pb import open_inference_pb2 as wire
 from model_service.registry import LoadedModel
-from tests.model_service.worker import (
-    Worker,
-    classify,
-    end_of,
-    infer_request,
-    loaded,
-    running_worker,
-    runtime_of,
-    until,
-)
+from tests.model_service.functions import classify
+from tests.model_service.worker import Worker, end_of, infer_request, loaded, running_worker, runtime_of, until
 
 BAD = -1.0
 

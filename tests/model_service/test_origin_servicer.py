@@ -7,7 +7,8 @@ import pytest
 from grpc import StatusCode
 
 from inference_pb import inference_pb2 as wire
-from tests.model_service.worker import classify, end_of, loaded, running_worker
+from tests.model_service.functions import classify
+from tests.model_service.worker import end_of, loaded, running_worker
 
 
 async def test_features_go_to_the_default_model() -> None:

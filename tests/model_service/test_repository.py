@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from inference_core.errors import ConfigurationError
 from inference_core.names import is_model_name
 from inference_core.settings import CHECKOUT
-from model_service.repository import Description, discover, load
+from model_service.description import Description
+from model_service.loading import load
 from model_service.runtimes.python import PythonRuntime
-from tests.model_service.repository_tree import PYTHON_TOML, SHIPPED, add_model, shipped
+from tests.model_service.repository_tree import PYTHON_TOML, SHIPPED, add_model, discover, shipped
 
 ECHO = """
 class Model:
@@ -49,7 +50,7 @@ def test_the_shipped_repository_holds_its_three_models() -> None:
 def test_the_guide_says_what_is_so(tmp_path: Path) -> None:
     """docs/MODELS.md lists every key of model.toml with its default, and its example is accepted."""
     guide = (CHECKOUT / "docs" / "MODELS.md").read_text()
-    example = guide.partition("```toml\n")[2].partition("```")[0]
+    example = guide.partition("## model.toml")[2].partition("```toml\n")[2].partition("```")[0]
     add_model(tmp_path, "example", example)
     assert [model.description.max_batch_size for model in discover(tmp_path)] == [32]
     rows = [line for line in guide.splitlines() if line.startswith("| `")]
@@ -57,9 +58,11 @@ def test_the_guide_says_what_is_so(tmp_path: Path) -> None:
         Description.__struct_fields__
     )
     told = {row.split("`")[1]: row.split("|")[2].strip() for row in rows}
-    plain = discover(SHIPPED)[0].description
-    for key in ("max_batch_size", "max_queue_delay", "inline", "instances"):
-        assert told[key] == json.dumps(getattr(plain, key))
+    plain = Description("python")
+    for key in Description.__struct_fields__[3:]:
+        value = getattr(plain, key)
+        default = {} if key == "limits" else value
+        assert told[key] == json.dumps(default)
 
 
 def test_versions_are_sorted_as_numbers_before_words(tmp_path: Path) -> None:
@@ -206,11 +209,13 @@ def test_a_description_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     assert str(folder / "model.toml") in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("runtime", ["pickle", "", "..settings", "__init__"])
+@pytest.mark.parametrize("runtime", ["pickle", "..settings", "__init__"])
 def test_an_unknown_runtime_is_refused(tmp_path: Path, runtime: str) -> None:
     """A runtime that is not one of ours is refused with the list of those that are."""
     add_model(tmp_path, "model", PYTHON_TOML.replace("python", runtime))
-    with pytest.raises(ConfigurationError, match="Runtimes here: onnx, python") as caught:
+    with pytest.raises(
+        ConfigurationError, match="known here: lightgbm, onnx, python, sklearn, torch, xgboost"
+    ) as caught:
         load(discover(tmp_path)[0])
     assert str(tmp_path / "model" / "model.toml") in caught.value.message
 
@@ -243,8 +248,9 @@ def test_overrides_must_fit(overrides: dict[str, float | str | bool], reason: st
 def test_runtimes_are_imported_only_when_named() -> None:
     """Finding models and loading a Python one imports neither ONNX Runtime nor its runtime."""
     program = (
-        "import sys; from pathlib import Path; from model_service.repository import discover, load\n"
-        f"models = {{m.name: m for m in discover(Path({str(SHIPPED)!r}))}}\n"
+        "import sys; from pathlib import Path\n"
+        "from model_service.loading import load; from model_service.repository import scan\n"
+        f"models = {{name: m.versions[0] for name, m in scan([Path({str(SHIPPED)!r})]).models.items()}}\n"
         "assert not [n for n in sys.modules if n.startswith('model_service.runtimes.')]\n"
         "load(models['v1-mock'])\n"
         "assert 'onnxruntime' not in sys.modules\n"

@@ -259,12 +259,11 @@ async def test_a_worker_that_is_not_ready_says_so(draining: bool) -> None:  # no
 async def test_a_worker_that_loads_asks_for_another_try() -> None:
     """While there are no models yet, a request ends with UNAVAILABLE, which a client repeats elsewhere."""
     async with starting_worker() as worker:
-        models = worker.registry.all()
-        worker.registry.fill([])
+        worker.registry._models.clear()
+        worker.registry._is_open = False
         status, details = await end_of(worker.protocol.ModelInfer(infer_request()))
         assert (status, "loading" in details) == (StatusCode.UNAVAILABLE, True)
         assert not (await worker.protocol.ModelReady(wire.ModelReadyRequest(name="double"))).ready
-        worker.registry.fill(models)
 
 
 async def test_an_fp16_answer_must_be_raw() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from inference_core.errors import InvalidInput
 from inference_core.tensors import Arrays
-from model_service.repository import Tensor
+from model_service.description import Tensor
 from model_service.signature import check_inputs
 
 DECLARED = (Tensor("features", "FP32", (-1, 3)), Tensor("text", "BYTES", (-1,)))

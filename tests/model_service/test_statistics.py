@@ -12,7 +12,8 @@ from inference_core.errors import InvalidInput
 from inference_core.members import PARAMETER, Member, to_text
 from inference_core.tensors import Arrays
 from inference_pb import open_inference_pb2 as wire
-from tests.model_service.worker import Gate, Worker, classify, end_of, infer_request, loaded, running_worker, until
+from tests.model_service.functions import classify
+from tests.model_service.worker import Gate, Worker, end_of, infer_request, loaded, running_worker, until
 
 
 async def statistics_of(worker: Worker, model: str = "m") -> wire.ModelStatistics:
@@ -113,7 +114,7 @@ async def test_sizes_of_batches_are_bounded() -> None:
     """Clients that ask with ever other numbers of rows do not let the statistics grow without end."""
     many = loaded("m", classify, max_batch_size=1)
     async with running_worker(many) as worker:
-        statistics = worker.engine.statistics(many)
+        statistics = worker.engine.statistics("m", "1")
         await worker.protocol.ModelInfer(infer_request("m", arrays=rows(7)))
         statistics._batches.update(dict.fromkeys(range(2000, 3200), statistics._batches[7]))
         await worker.protocol.ModelInfer(infer_request("m", arrays=rows(8)))

@@ -30,19 +30,23 @@ from inference_core.tensors import Arrays, write_inputs
 from inference_pb import inference_pb2_grpc, open_inference_pb2, open_inference_pb2_grpc
 from model_service.border import observed
 from model_service.call import Call
+from model_service.description import Description, Tensor
 from model_service.engine import Computing, Engine
 from model_service.isolation import Isolation
+from model_service.library import Library
 from model_service.model_queue import NEVER, Hangs
 from model_service.observation import Observer
 from model_service.origin_servicer import OriginServicer
+from model_service.placing import Loading
 from model_service.registry import LoadedModel, Registry
-from model_service.repository import Description, ModelOnDisk, Tensor
+from model_service.repository import ModelOnDisk
 from model_service.server import Health, build_server
 from model_service.servicer import OpenInferenceServicer
 from otel.allowance import Allowance
 from otel.logs import add_subject, add_trace_ids
 from otel.metrics import WorkerMetrics
 from otel.requests import RequestTraces
+from tests.model_service.functions import classify, double, shout
 
 SETTINGS = Inference(drain_pause=0.05, drain_grace=5.0)
 PREDICT = Predict(features_model="double", prompt_model="shout")
@@ -57,6 +61,8 @@ class FunctionRuntime:
 
     function: Predictor
     only_computes: bool = False
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
     asked: list[Arrays] = field(default_factory=list)
     closed: bool = False
 
@@ -86,24 +92,6 @@ class Gate:
     async def wait_entered(self) -> None:
         """Wait until the function runs."""
         assert await asyncio.to_thread(self.entered.wait, 10)
-
-
-def classify(inputs: Arrays) -> Arrays:
-    """Answer each row with its length as the class, and with certainty."""
-    rows = next(iter(inputs.values()))
-    classes = np.full(rows.shape[0], rows.shape[-1], np.int32)
-    return {"class_id": classes, "confidence": np.ones(rows.shape[0], np.float32)}
-
-
-def double(inputs: Arrays) -> Arrays:
-    """Answer as `classify`, and with the doubled rows."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return classify(inputs) | {"doubled": inputs["features"] * 2}
-
-
-def shout(inputs: Arrays) -> Arrays:
-    """Answer a prompt with its upper case as the label."""
-    return classify(inputs) | {"label": np.array([text.upper() for text in inputs["prompt"]], object)}
 
 
 def loaded(
@@ -143,7 +131,10 @@ def runtime_of(model: LoadedModel) -> FunctionRuntime:
 def registry_of(given: Iterable[LoadedModel]) -> Registry:
     """Return a filled registry."""
     registry = Registry()
-    registry.fill(given)
+    for model in given:
+        registry.put(model)
+        registry.prefer(model.on_disk.name)
+    registry.open()
     return registry
 
 
@@ -159,6 +150,9 @@ def infer_request(
 LIMITS = Limits(8192, 256 * 1024 * 1024, 0.1, sheds=True)
 
 
+NOTHING_ON_DISK = Loading(())
+
+
 @dataclass(frozen=True)
 class Options:
     """What tests choose of a worker's settings; `lines` is how many lines of good calls it logs a second."""
@@ -168,6 +162,7 @@ class Options:
     hangs: Hangs = NEVER
     limits: Limits = LIMITS
     lines: float = 100_000
+    loading: Loading = NOTHING_ON_DISK
     death_note: Path = Path(tempfile.gettempdir(), "inference-hub-tests-note")
 
 
@@ -183,6 +178,7 @@ class Worker:
     health: Health
     registry: Registry
     engine: Engine
+    library: Library
     spans: InMemorySpanExporter
     tracer: Tracer
     logged: list[MutableMapping[str, Any]]
@@ -225,8 +221,9 @@ async def starting_worker(*given: LoadedModel, **options: Any) -> AsyncIterator[
     registry, health = registry_of(given or models()), Health(health_aio.HealthServicer())
     tracer, chosen = provider.get_tracer(__name__), Options(**options)
     engine = engine_of(registry, chosen)
+    library = Library(registry, engine, chosen.loading, health.follow)
     protocol = OpenInferenceServicer(
-        registry, engine, lambda: health.ready, version="1.2.3", default_deadline=chosen.default_deadline
+        registry, engine, library, lambda: health.ready, version="1.2.3", default_deadline=chosen.default_deadline
     )
     with tempfile.TemporaryDirectory(prefix="hub-") as folder:
         address = f"unix:{folder}/worker.sock"
@@ -235,9 +232,10 @@ async def starting_worker(*given: LoadedModel, **options: Any) -> AsyncIterator[
         await server.start()
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                yield Worker(server, channel, health, registry, engine, spans, tracer, capture.entries)
+                yield Worker(server, channel, health, registry, engine, library, spans, tracer, capture.entries)
         finally:
             await server.stop(None)
+            await library.close()
             await engine.close()
             registry.close()
             structlog.reset_defaults()
@@ -255,7 +253,7 @@ def engine_of(registry: Registry, options: Options = DEFAULTS) -> Engine:
     """Return an engine over loaded models."""
     metrics = WorkerMetrics(CollectorRegistry())
     isolation, computing = Isolation(options.death_note), Computing(options.inline_seconds, options.hangs)
-    return Engine(registry, lambda: Admission(options.limits), computing, metrics, isolation)
+    return Engine(registry, lambda _: Admission(options.limits), computing, metrics, isolation)
 
 
 def call_to(tracer: Tracer | None = None, request_id: str = "r") -> Call:

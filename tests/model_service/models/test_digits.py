@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from inference_core.tensors import Array
-from model_service.repository import load
+from model_service.loading import load
 from tests.model_service.repository_tree import SHIPPED, shipped
 
 FOLDER = SHIPPED / "digits"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,11 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from inference_core.errors import ConfigurationError, InvalidInput
 from inference_core.tensors import Array, Arrays
-from model_service.repository import load
-from tests.model_service.repository_tree import shipped
+from model_service.loading import load
+from tests.model_service.repository_tree import shipped, source_of
 
 RUNTIME = load(shipped("sentiment"))
-SOURCE: Any = sys.modules["model:sentiment:1"]
+SOURCE: Any = source_of(RUNTIME)
 VADER = SentimentIntensityAnalyzer()
 WINDOWED = SOURCE.WindowedAnalyzer()
 LABELS = [b"Negative", b"Neutral", b"Positive"]

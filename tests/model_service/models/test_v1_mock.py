@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from inference_core.errors import ConfigurationError, InvalidInput
 from inference_core.tensors import Array, Arrays
-from model_service.repository import load
-from tests.model_service.repository_tree import shipped
+from model_service.loading import load
+from tests.model_service.repository_tree import shipped, source_of
 
 RUNTIME = load(shipped("v1-mock"), {"latency": 0.0})
-SOURCE: Any = sys.modules["model:v1-mock:1"]
+SOURCE: Any = source_of(RUNTIME)
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 ROWS = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=FINITE)
 LABELS = [b"class_0", b"class_1", b"class_2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from inference_core.errors import ConfigurationError, InvalidInput
-from model_service.repository import ModelOnDisk, discover, load
+from model_service.loading import load, load_and_try
+from model_service.repository import ModelOnDisk
 from model_service.runtimes import onnx as onnx_runtime
-from tests.model_service.repository_tree import add_model
+from tests.model_service.repository_tree import add_model, discover
 
 SUM_TOML = """
 runtime = "onnx"
@@ -92,10 +94,10 @@ def test_bytes_that_are_no_text_are_invalid_input(tmp_path: Path) -> None:
 
 def test_one_thread_unless_parameters_say_otherwise(tmp_path: Path) -> None:
     """A session computes on one thread, and on more only where model.toml asks for them."""
-    file = sum_model(tmp_path).file
-    default = onnx_runtime._options(file, {})
+    model = replace(sum_model(tmp_path), threads=2)
+    default = onnx_runtime._options(model, {})
     assert (default.intra_op_num_threads, default.inter_op_num_threads) == (1, 1)
-    chosen = onnx_runtime._options(file, {"intra_op_threads": 2})
+    chosen = onnx_runtime._options(model, {"intra_op_threads": 2})
     assert (chosen.intra_op_num_threads, chosen.inter_op_num_threads) == (2, 1)
 
 
@@ -104,7 +106,7 @@ def test_one_thread_unless_parameters_say_otherwise(tmp_path: Path) -> None:
     [
         ("intra_op_threads = 0", "parameters.intra_op_threads must be a whole number from 1"),
         ("inter_op_threads = true", "parameters.inter_op_threads must be a whole number from 1"),
-        ("threads = 2", "parameters.threads: there is no such parameter; known here: intra_op_threads"),
+        ("threads = 2", "parameters.threads: there is no such parameter; did you mean 'intra_op_threads'?"),
     ],
 )
 def test_bad_parameters_are_refused(tmp_path: Path, parameters: str, reason: str) -> None:
@@ -122,8 +124,8 @@ def test_bad_parameters_are_refused(tmp_path: Path, parameters: str, reason: str
         ('"sum", datatype = "FP32", shape = [-1, 2]', '"sum", datatype = "FP32", shape = [-1, 3]', "outputs: 'sum'"),
         ('"sum", datatype = "FP32", shape = [-1, 2]', '"sum", datatype = "FP32", shape = [-1]', "outputs: 'sum'"),
         ('"left", datatype = "FP32", shape = [-1, 2]', '"left", datatype = "FP32", shape = [-1, -1]', "inputs: 'left'"),
-        ('name = "sum"', 'name = "total"', "outputs: the graph has sum, but no 'total'"),
-        ('name = "left"', 'name = "lefts"', "the graph's input 'left' is not declared"),
+        ('name = "sum"', 'name = "total"', "outputs: the model has sum, but no 'total'"),
+        ('name = "left"', 'name = "lefts"', "the model has left, right, but no 'lefts'"),
     ],
 )
 def test_the_description_must_agree_with_the_graph(tmp_path: Path, before: str, after: str, reason: str) -> None:
@@ -131,7 +133,7 @@ def test_the_description_must_agree_with_the_graph(tmp_path: Path, before: str, 
     assert before in SUM_TOML
     model = sum_model(tmp_path, SUM_TOML.replace(before, after))
     with pytest.raises(ConfigurationError) as caught:
-        load(model)
+        load_and_try(model)
     assert str(model.file) in caught.value.message
     assert reason in caught.value.message
 

@@ -1,0 +1,114 @@
+"""From a version on disk to a model that may serve: found its runtime, loaded, its signature known, tried.
+
+A runtime is one file in `model_service/runtimes`, or a function `load` that an installed package offers under the
+entry point group `inference_hub.runtimes`. It is imported when the first model names it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+import msgspec
+
+from inference_core.errors import ConfigurationError
+from model_service import runtimes
+from model_service.contents import bytes_of
+from model_service.description import Parameter
+from model_service.repository import ModelOnDisk
+from model_service.runtime import Load, Runtime
+from model_service.toml_places import nearest
+from model_service.warming import resolved, warm_up
+
+GROUP = "inference_hub.runtimes"
+NO_OVERRIDES: Mapping[str, Parameter] = MappingProxyType({})
+KIB = 1024
+
+
+def load(model: ModelOnDisk, overrides: Mapping[str, Parameter] = NO_OVERRIDES) -> Runtime:
+    """Load a version with the runtime it names; overrides replace parameters that model.toml declares.
+
+    Raises ConfigurationError for a runtime that does not exist, an override of an undeclared parameter or of
+    another type, and for anything that keeps the runtime from loading the model.
+    """
+    parameters = _overridden(model, overrides)
+    check_memory(model)
+    return _loader(model)(model, parameters)
+
+
+def load_and_try(model: ModelOnDisk, overrides: Mapping[str, Parameter] = NO_OVERRIDES) -> tuple[ModelOnDisk, Runtime]:
+    """Load a version, complete its signature, and run the samples of model.toml.
+
+    Raises ConfigurationError as `load`, for a signature that is incomplete or not the model's, and for a sample that
+    fails or is answered with something else than model.toml says.
+    """
+    runtime = load(model, overrides)
+    try:
+        inputs, outputs = resolved(model.file, model.description, runtime)
+        description = msgspec.structs.replace(model.description, inputs=inputs, outputs=outputs)
+        warm_up(model.file, description, runtime)
+    except BaseException:
+        runtime.close()
+        raise
+    return replace(model, description=description), runtime
+
+
+def known_runtimes() -> list[str]:
+    """Return the names that `runtime` may have in model.toml."""
+    ours = [module.name for module in pkgutil.iter_modules(runtimes.__path__)]
+    return sorted({*ours, *entry_points(group=GROUP).names})
+
+
+def check_memory(model: ModelOnDisk, available: int | None = None) -> None:
+    """Raise ConfigurationError for files that are larger than the memory, in bytes, that is available now."""
+    size = bytes_of(model.folder)
+    memory = _available_memory() if available is None else available
+    if size > memory:
+        raise ConfigurationError(f"{model.folder} has {size} bytes, and only {memory} bytes of memory are available.")
+
+
+def _loader(model: ModelOnDisk) -> Load:
+    name = model.description.runtime
+    if name in [module.name for module in pkgutil.iter_modules(runtimes.__path__)]:
+        module = importlib.import_module(f"{runtimes.__name__}.{name}")
+        return cast("Load", module.load)
+    for entry in entry_points(group=GROUP, name=name):
+        try:
+            return cast("Load", entry.load())
+        except Exception as error:
+            raise ConfigurationError(f"{model.file}: runtime {name!r} cannot be imported: {error}") from error
+    raise ConfigurationError(f"{model.file}: runtime {name!r} is unknown; known here: {', '.join(known_runtimes())}.")
+
+
+def _available_memory() -> int:
+    # proc(5): what can be used without swapping.
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * KIB
+    raise ConfigurationError("/proc/meminfo has no line MemAvailable.")
+
+
+def _overridden(model: ModelOnDisk, overrides: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
+    declared = model.description.parameters
+    for name in overrides.keys() - declared.keys():
+        raise ConfigurationError(
+            f"{model.file}: override of {name}: there is no such parameter; {nearest(name, declared)}"
+        )
+    values = {name: _of_type(model, name, value, type(declared[name])) for name, value in overrides.items()}
+    return MappingProxyType({**declared, **values})
+
+
+def _of_type(model: ModelOnDisk, name: str, value: Parameter, expected: type) -> Parameter:
+    if expected is float and type(value) is int:
+        return float(value)
+    if type(value) is not expected:
+        raise ConfigurationError(
+            f"{model.file}: override of {name} must be {expected.__name__}, not {type(value).__name__}."
+        )
+    return value
