@@ -10,6 +10,7 @@ from falcon.asgi import App, Request, Response
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from gateway import errors
+from gateway.calls import Calls
 from gateway.direct import DirectPredict
 from gateway.dispatch import Dispatcher
 from gateway.front_door import GrpcDoor, NoFrontDoor
@@ -18,6 +19,7 @@ from gateway.middleware import FrontDoorLife, Life, Observation
 from gateway.observation import Observer
 from gateway.openapi import document
 from gateway.predictions import Predictions
+from gateway.resources.admin import AllTrafficResource, TrafficResource
 from gateway.resources.health import HealthResource, ReadyResource
 from gateway.resources.metrics import MetricsResource
 from gateway.resources.openapi import DocumentResource, PageResource
@@ -25,6 +27,8 @@ from gateway.resources.predict import PredictResource
 from gateway.resources.v2 import ModelResource, RepositoryResource, ServerResource
 from gateway.resources.v2_infer import InferResource
 from gateway.tally import Tally
+from gateway.traffic import Traffic
+from gateway.traffic_file import TrafficFile
 from gateway.v2.documents import ServerMetadata
 from gateway.v2.inferences import Inferences
 from gateway.v2.models import Models
@@ -57,31 +61,36 @@ def create_app(settings: Settings, *, serves_grpc: bool = False) -> App[Request,
     sockets = [settings.worker_socket(slot) for slot in range(settings.inference.workers)]
     workers = Workers(sockets, settings.inference.max_message_bytes, settings.gateway.batches_in_flight)
     traces = tracing.start(settings.telemetry, SERVICE, VERSION, sampler=ALWAYS_ON)
+    place = f"gateway-{os.environ.get(MEMBER, '0')}"
     metrics_folder = settings.run_folder / FOLDER
-    tally = Tally(GatewayMetrics(open_registry(metrics_folder, f"gateway-{os.environ.get(MEMBER, '0')}")))
+    tally = Tally(GatewayMetrics(open_registry(metrics_folder, place)))
     lines = Allowance(settings.telemetry.log_lines_per_second)
-    observer = Observer(RequestTraces(traces.tracer, settings.telemetry), lines, tally)
     dispatcher = Dispatcher(workers, traces.tracer, settings.gateway, tally)
-    predictions = Predictions(dispatcher, settings.predict)
-    direct_routes = {b"/predict": DirectPredict(predictions, observer, settings.gateway)}
+    rules = TrafficFile(settings.run_folder, place)
+    traffic = Traffic(dispatcher, rules, settings.traffic, settings.gateway.processes)
+    observer = Observer(RequestTraces(traces.tracer, settings.telemetry), lines, tally, traffic.judge)
+    predictions, calls = Predictions(traffic, settings.predict), Calls(settings.gateway, settings.traffic)
+    direct_routes = {b"/predict": DirectPredict(predictions, observer, settings.gateway, settings.traffic)}
 
-    models, inferences = Models(workers), Inferences(dispatcher)
+    models, inferences = Models(workers), Inferences(traffic)
     metadata = ServerMetadata("inference-hub", VERSION, list(EXTENSIONS))
     servicer = FrontDoorServicer(models, inferences, metadata, settings.gateway)
     front_door = GrpcDoor(settings, servicer, observer, workers) if serves_grpc else NoFrontDoor()
 
-    life = Life(workers, dispatcher, observer, traces, direct_routes)
+    life = Life(workers, traffic, observer, traces, direct_routes)
     around: list[Any] = [Observation(observer), life, FrontDoorLife(front_door)]
     app = App(middleware=around)
     errors.install(app)
-    app.add_route("/predict", PredictResource(predictions, settings.gateway))
+    app.add_route("/predict", PredictResource(predictions, calls, settings.gateway))
     app.add_route("/health", HealthResource(workers))
     app.add_route("/ready", ReadyResource(workers, settings.predict))
     app.add_route("/metrics", MetricsResource(metrics_folder, tally))
     description = document(VERSION)
     app.add_route("/openapi.json", DocumentResource(description))
     app.add_route("/docs", PageResource(description))
-    _add_v2(app, models, InferResource(inferences, models, settings.gateway), metadata, settings.gateway)
+    _add_v2(app, models, InferResource(inferences, models, calls, settings.gateway), metadata, settings.gateway)
+    app.add_route("/admin/traffic", AllTrafficResource(traffic))
+    app.add_route("/admin/traffic/{model}", TrafficResource(traffic, workers))
     return app
 
 

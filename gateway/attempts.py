@@ -14,7 +14,8 @@ from grpc import StatusCode
 from opentelemetry.trace import Span, SpanKind, Tracer
 
 from gateway.call import Call
-from gateway.slots import INFER, InferCall, Key, Slot
+from gateway.model_facts import Key
+from gateway.slots import INFER, InferCall, Slot
 from inference_core.batching import Batch, Entry
 from inference_core.deadline import now
 from inference_core.inference import Inference

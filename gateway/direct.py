@@ -18,7 +18,7 @@ from gateway.replies import Fields, Reply, Work
 from gateway.timeouts import deadline_of, is_background
 from inference_core import errors
 from inference_core.inference import Inference
-from inference_core.settings import Gateway
+from inference_core.settings import Gateway, Traffic
 
 OK, CLIENT_LEFT, UNEXPECTED = 200, 499, 500
 
@@ -26,10 +26,12 @@ OK, CLIENT_LEFT, UNEXPECTED = 200, 499, 500
 class DirectPredict:
     """POST /predict for a header section without repeated fields and a body that is there."""
 
-    def __init__(self, predictions: Predictions, observer: Observer, settings: Gateway) -> None:
+    def __init__(self, predictions: Predictions, observer: Observer, settings: Gateway, traffic: Traffic) -> None:
         self.predictions = predictions
         self.observer = observer
         self.deadline = settings.deadline
+        self.user_header = traffic.user_header.lower().encode("ascii")
+        self.version_header = traffic.version_header.lower().encode("ascii")
 
     def __call__(self, fields: Fields, body: bytes, reply: Callable[[Reply], None]) -> Work:
         """Begin to answer; `reply` is called once, unless the client leaves before."""
@@ -62,6 +64,8 @@ class Prediction:
             deadline = deadline_of(_optional(fields, b"x-request-timeout"), route.deadline)
             background = is_background(_optional(fields, b"x-priority"))
             self._call = call = Call(deadline, observed.request_id, observed.trace, background)
+            if route.user_header in fields or route.version_header in fields:
+                call.key, call.wanted = _text(fields, route.user_header), _text(fields, route.version_header)
             asked = route.predictions.ask(body, call)
         except Exception as error:  # noqa: BLE001  # the border: whatever it is, the client gets an answer
             self._fail(error)
@@ -98,7 +102,7 @@ class Prediction:
 
     def _succeed(self, answer: bytes) -> None:
         self._end(OK)
-        self._reply(Reply(OK, answer, self._observed.request_id, self._observed.trace.trace_id))
+        self._reply(Reply(OK, answer, self._observed.request_id, self._observed.trace.trace_id, 0, self._fields()))
 
     def _fail(self, error: Exception) -> None:
         observed = self._observed
@@ -109,7 +113,12 @@ class Prediction:
             status, sentence = UNEXPECTED, unexpected_sentence(observed.trace.trace_id)
         self._end(status, error.reason if isinstance(error, errors.Overloaded) else "")
         retry_after = error.retry_after_seconds if isinstance(error, errors.Unavailable) else 0
-        self._reply(Reply(status, body_of(sentence), observed.request_id, observed.trace.trace_id, retry_after))
+        ids = observed.request_id, observed.trace.trace_id
+        self._reply(Reply(status, body_of(sentence), *ids, retry_after, self._fields()))
+
+    def _fields(self) -> bytes:
+        told = () if self._call is None else self._call.told()
+        return "".join([f"{name.lower()}: {value}\r\n" for name, value in told]).encode("ascii") if told else b""
 
     def _end(self, status: int, refused: str = "") -> None:
         self._route.observer.end(self._observed, PREDICT, status, self._call, refused)

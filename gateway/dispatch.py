@@ -13,12 +13,13 @@ from opentelemetry.trace import Tracer
 
 from gateway.attempts import Attempts
 from gateway.call import Call
+from gateway.model_facts import Key
 from gateway.model_queue import HALVED_ONCE, LOST, ModelQueue
 from gateway.quarantine import Quarantine
 from gateway.queues import Queues
 from gateway.replay import HEDGE_BURST, LOSS_BURST, RetryBudget
 from gateway.shared import Shared
-from gateway.slots import Key, Slot, State
+from gateway.slots import Slot, State
 from gateway.suspicions import Suspicions
 from gateway.tally import Tally
 from gateway.workers import Workers
@@ -54,7 +55,8 @@ class Dispatcher:
     """Sends requests to whichever worker is idle, together with those that wait beside them."""
 
     def __init__(self, workers: Workers, tracer: Tracer, settings: Gateway, tally: Tally) -> None:
-        self._workers = workers
+        self.workers = workers
+        self.tally = tally
         self._shared = Shared(
             workers,
             Attempts(tracer),
@@ -73,14 +75,27 @@ class Dispatcher:
 
         Raises the expected errors: UnknownModel, InvalidInput, Overloaded, NoWorker, DeadlineExceeded, ModelFailed.
         """
-        if (model, version) not in self._queues.by_key:
-            await self._make_queue(model, version, call.deadline)
+        await self.prepare(model, version, call.deadline)
         asked = self.ask(model, inputs, call, version)
         try:
             return await asked.future
         except asyncio.CancelledError:
             asked.leave()
             raise
+
+    async def prepare(self, model: str, version: str, deadline: Deadline) -> None:
+        """Make sure that `ask` may be used for a model; waits for the first worker. Raises UnknownModel or NoWorker."""
+        if (model, version) in self._queues.by_key:
+            return
+        await self.workers.wait_ready(_hop_deadline(deadline))
+        facts = self.workers.facts(model, version)
+        if facts is None:
+            raise self._unknown(model)
+        self._queues.make((model, version), facts)
+
+    def is_busy(self, model: str) -> bool:
+        """Tell whether any request for a model waits or is under way, in this process."""
+        return any(name == model and not queue.is_idle for (name, _), queue in self._queues.by_key.items())
 
     def knows(self, model: str, version: str = "") -> bool:
         """Tell whether `ask` may be used for a model: a worker has reported it."""
@@ -99,7 +114,7 @@ class Dispatcher:
         try:
             self._shared.quarantine.check(model, inputs, version)
         except errors.WorkerKiller:
-            self._shared.tally.input_refused(model)
+            self.tally.input_refused(model)
             raise
         self._shared.retries.earn()
         self._shared.hedges.earn()
@@ -121,25 +136,18 @@ class Dispatcher:
         """The queues so far, by model and version."""
         return self._queues.by_key
 
-    async def _make_queue(self, model: str, version: str, deadline: Deadline) -> None:
-        await self._workers.wait_ready(_hop_deadline(deadline))
-        facts = self._workers.facts(model, version)
-        if facts is None:
-            raise self._unknown(model)
-        self._queues.make((model, version), facts)
-
     def _unknown(self, model: str) -> errors.InferenceHubError:
-        if not self._workers.any_ready():
+        if not self.workers.any_ready():
             return errors.NoWorker(LOST)
-        versions = self._workers.versions(model)
+        versions = self.workers.versions(model)
         if versions:
             return errors.UnknownModel(f"Model {model} has no such version. Versions here: {', '.join(versions)}.")
-        names = ", ".join(self._workers.models())
+        names = ", ".join(self.workers.models())
         return errors.UnknownModel(f"There is no model of that name. Models here: {names}.")
 
     def _changed(self) -> None:
-        for slot in self._workers.slots:
-            self._shared.tally.slot_is(slot.number, {state.value: state is slot.state for state in State})
+        for slot in self.workers.slots:
+            self.tally.slot_is(slot.number, {state.value: state is slot.state for state in State})
             if slot.state is State.ABSENT:
                 self._shared.quarantine.learn(slot.death_note)
         self._queues.wake()

@@ -38,7 +38,9 @@ V2_STATUS: Mapping[type[errors.InferenceHubError], int] = {
 """The same for the V2 routes, where Triton's clients expect Triton's statuses."""
 
 UNREAD_BODY = (errors.InputTooLarge, errors.SlowInput, errors.UnsupportedInput)
-PATHS = "POST /predict, GET /health, GET /ready, GET /metrics, and below /v2 what GET /openapi.json lists"
+PATHS = (
+    "POST /predict, GET /health, GET /ready, GET /metrics, /admin/traffic, and below /v2 what GET /openapi.json lists"
+)
 
 
 def status_of(error: errors.InferenceHubError, statuses: Mapping[type[errors.InferenceHubError], int] = STATUS) -> int:

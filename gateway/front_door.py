@@ -78,7 +78,7 @@ class GrpcDoor:
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(gateway.max_body_bytes, self._settings))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        border = cast("grpc.aio.Server", Border(self._server, self._observer))
+        border = cast("grpc.aio.Server", Border(self._server, self._observer, self._settings.traffic))
         add_GRPCInferenceServiceServicer_to_server(self._servicer, border)
         reflection.enable_server_reflection(SERVICES, self._server)
         host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host

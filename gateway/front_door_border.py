@@ -17,6 +17,7 @@ from gateway.errors import status_of as http_status_of
 from gateway.observation import Observed, Observer
 from inference_core import errors
 from inference_core.deadline import Deadline
+from inference_core.settings import Traffic
 
 STATUS: Mapping[type[errors.InferenceHubError], StatusCode] = {
     errors.InvalidInput: StatusCode.INVALID_ARGUMENT,
@@ -43,16 +44,22 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class Visit:
     """One call while it is answered: what was begun of it, and the prediction, if it is one."""
 
-    __slots__ = ("call", "observed")
+    __slots__ = ("_key", "_wanted", "call", "observed")
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: Observed, key: str, wanted: str) -> None:
         self.observed = observed
+        self._key = key
+        self._wanted = wanted
         self.call: Call | None = None
 
     def predict(self, deadline: Deadline) -> Call:
         """Note that the call is a prediction."""
-        self.call = Call(deadline, self.observed.request_id, self.observed.trace)
+        self.call = Call(deadline, self.observed.request_id, self.observed.trace, key=self._key, wanted=self._wanted)
         return self.call
+
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """Return what the caller is told of arm and cache, as metadata."""
+        return () if self.call is None else tuple([(name.lower(), value) for name, value in self.call.told()])
 
 
 CURRENT: ContextVar[Visit] = ContextVar("visit")
@@ -67,8 +74,9 @@ def status_of(error: errors.InferenceHubError) -> StatusCode:
 class Border:
     """Stands before a server while a service is registered, so that its handlers are wrapped once."""
 
-    def __init__(self, server: grpc.aio.Server, observer: Observer) -> None:
+    def __init__(self, server: grpc.aio.Server, observer: Observer, traffic: Traffic) -> None:
         self._server = server
+        self._chosen = (traffic.user_header.lower(), traffic.version_header.lower())
         self._observer = observer
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
@@ -104,23 +112,25 @@ class Border:
                 await context.abort(StatusCode.INTERNAL, unexpected_sentence(visit.observed.trace.trace_id))
             else:
                 self._end(method, visit, OK)
+                context.set_trailing_metadata(visit.told())
                 return response
 
         return grpc.unary_unary_rpc_method_handler(observed, None, handler.response_serializer)
 
     def _begin(self, context: Context) -> Visit:
-        carried = dict.fromkeys((REQUEST_ID, TRACEPARENT, TRACESTATE), "")
+        carried = dict.fromkeys((REQUEST_ID, TRACEPARENT, TRACESTATE, *self._chosen), "")
         # The stubs promise metadata for every call; grpc.aio gives None where the client sent none.
         for key, value in cast("Iterable[tuple[str, str]] | None", context.invocation_metadata()) or ():
             if key in carried:
                 # As RFC 9110 joins repeated fields: of two request ids, neither is then believed.
                 carried[key] = f"{carried[key]},{value}" if carried[key] else value
-        return Visit(self._observer.begin(METHOD, *carried.values()))
+        observed = self._observer.begin(METHOD, carried[REQUEST_ID], carried[TRACEPARENT], carried[TRACESTATE])
+        return Visit(observed, *(carried[name] for name in self._chosen))
 
     async def _refuse(self, method: str, visit: Visit, error: errors.InferenceHubError, context: Context) -> None:
         refused = error.reason if isinstance(error, errors.Overloaded) else ""
         self._end(method, visit, http_status_of(error, V2_STATUS), refused)
-        await context.abort(status_of(error), error.message)
+        await context.abort(status_of(error), error.message, visit.told())
 
     def _end(self, method: str, visit: Visit, status: int, refused: str = "") -> None:
         self._observer.end(visit.observed, method, status, visit.call, refused)

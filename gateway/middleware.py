@@ -9,10 +9,10 @@ from typing import Any
 import structlog
 from falcon.asgi import Request, Response
 
-from gateway.dispatch import Dispatcher
 from gateway.front_door import FrontDoor
 from gateway.observation import Observer
 from gateway.replies import DIRECT_ROUTES, LEAVING, DirectRoutes
+from gateway.traffic import Traffic
 from gateway.workers import Workers
 from otel import tracing
 
@@ -43,6 +43,8 @@ class Observation:
         context = request.context
         response.set_header(REQUEST_ID, context.observed.request_id)
         response.set_header(TRACE_ID, context.observed.trace.trace_id)
+        for name, value in context.call.told() if context.call is not None else ():
+            response.set_header(name, value)
         route = request.uri_template or "(none)"
         self._observer.end(context.observed, route, response.status_code, context.call, context.refused)
 
@@ -53,13 +55,13 @@ class Life:
     def __init__(
         self,
         workers: Workers,
-        dispatcher: Dispatcher,
+        traffic: Traffic,
         observer: Observer,
         traces: tracing.Tracing,
         direct_routes: DirectRoutes,
     ) -> None:
         self._workers = workers
-        self._dispatcher = dispatcher
+        self._traffic = traffic
         self._observer = observer
         self._traces = traces
         self._direct_routes = direct_routes
@@ -67,13 +69,14 @@ class Life:
     async def process_startup(self, scope: Mapping[str, Any], _: Mapping[str, Any]) -> None:
         """Connect to the workers; none needs to be there yet."""
         self._workers.connect()
+        self._traffic.open()
         scope.get("state", {})[DIRECT_ROUTES] = self._direct_routes
         _tune_collector()
         log.info("serving", workers=len(self._workers))
 
     async def process_shutdown(self, _: Mapping[str, Any], __: Mapping[str, Any]) -> None:
         """Let what runs end, close the connections, then flush the spans within a bounded time."""
-        await self._dispatcher.close()
+        await self._traffic.close()
         await self._workers.close()
         self._observer.close()
         self._traces.stop()

@@ -15,10 +15,11 @@ from gateway.call import Call
 from gateway.concurrency import Concurrency
 from gateway.hedges import Hedger
 from gateway.hedging import Stalls
+from gateway.model_facts import Key, ModelFacts
 from gateway.quarantine import KILLED, fingerprint_of
 from gateway.replay import halved
 from gateway.shared import Shared
-from gateway.slots import Key, ModelFacts, Slot
+from gateway.slots import Slot
 from gateway.worker_errors import LATE, is_too_large, outcome_of, translated
 from inference_core import errors
 from inference_core.admission import Admission

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -38,13 +39,21 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     started: float
 
 
-class Observer:
-    """Begins and ends observations of one process."""
+Judge = Callable[[Call, int, float], None]
 
-    def __init__(self, traces: RequestTraces, lines: Allowance, tally: Tally) -> None:
+
+def _nobody(_: Call, __: int, ___: float) -> None:
+    """Judge no arm."""
+
+
+class Observer:
+    """Begins and ends observations of one process; `judge` is told how each request of an arm ended."""
+
+    def __init__(self, traces: RequestTraces, lines: Allowance, tally: Tally, judge: Judge = _nobody) -> None:
         self._traces = traces
         self._lines = lines
         self._tally = tally
+        self._judge = judge
         self._refused: Counter[str] = Counter()
         self._report: asyncio.TimerHandle | None = None
 
@@ -61,6 +70,8 @@ class Observer:
             _end_span(observed, route, status, call)
         if call is not None or route == PREDICT:
             self._tally.answered(call, status, time.perf_counter() - observed.started)
+        if call is not None and call.arm:
+            self._judge(call, status, time.perf_counter() - observed.started)
         if refused:
             self._refused[refused] += 1
             self._tally.refused(call.model if call is not None else "", refused)
@@ -108,6 +119,10 @@ def _line(observed: Observed, route: str, status: int, call: Call | None) -> dic
         line["model"] = call.model
         if call.version:
             line["version"] = call.version
+        if call.arm:
+            line["arm"] = call.arm
+        if call.cache:
+            line["cache"] = call.cache
         if call.attempts > 1:
             line["attempts"] = call.attempts
     return line
@@ -123,6 +138,10 @@ def _end_span(observed: Observed, route: str, status: int, call: Call | None) ->
     if call is not None and call.model:
         span.set_attributes({"app.model.name": call.model, "app.model.version": call.version})
         span.set_attribute("app.attempts", call.attempts)
+        if call.arm:
+            span.set_attribute("app.arm", call.arm)
+        if call.cache:
+            span.set_attribute("app.cache", call.cache)
     if status >= SERVER_ERROR:
         span.set_attribute("error.type", str(status))
         span.set_status(Status(StatusCode.ERROR))

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from gateway.predictions import Answer, Body
+from gateway.resources.admin import WHY, TrafficReport, TrafficRules
 from gateway.resources.health import Health, Readiness
+from gateway.routing import Rule
 from gateway.v2 import documents as v2
 from inference_core.classification import FP32_LIMIT
 
@@ -20,7 +22,7 @@ NAMED = {"Body": "PredictRequest", "Answer": "PredictAnswer"}
 TYPES: Sequence[Any] = (
     *(Body, Answer, Health, Readiness, v2.Failure, v2.InferRequest, v2.InferResponse, v2.ServerMetadata),
     *(v2.ModelMetadata, v2.Live, v2.ModelReady, v2.ModelConfig, v2.Statistics, v2.IndexRequest, v2.IndexEntry),
-    v2.RepositoryRequest,
+    *(v2.RepositoryRequest, Rule, TrafficReport, TrafficRules),
 )
 
 CONTROLLED: Object = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "pattern": NAME}}
@@ -44,6 +46,12 @@ JSON_BYTES: Object = {
     "description": "How many bytes of the body are JSON; binary tensors follow. 0: the body is the only tensor.",
     "schema": {"type": "integer", "minimum": 0},
 }
+REASON: Object = {
+    "name": WHY,
+    "in": "header",
+    "description": "Why the rule changes; kept with the change.",
+    "schema": {"type": "string"},
+}
 EXAMPLE: Object = {
     "id": "42",
     "inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 3], "data": [0.5, 1.2, 3.4]}],
@@ -60,7 +68,7 @@ def document(version: str) -> Object:
             "description": 'Models over HTTP. Every error is {"error": "a sentence that says what to do"}.',
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "paths": {**_own_paths(), **_v2_paths()},
+        "paths": {**_own_paths(), **_admin_paths(), **_v2_paths()},
         "components": {"schemas": schemas()},
     }
 
@@ -100,6 +108,27 @@ def _own_paths() -> Object:
         "/metrics": {"get": _operation("Numbers for Prometheus", "metrics", {"200": _described({TEXT: {}})})},
         "/openapi.json": {"get": _operation("This document", "openapi", {"200": _described({JSON: {}})})},
         "/docs": {"get": _operation("This document as a page", "docs", {"200": _described({"text/html": {}})})},
+    }
+
+
+def _admin_paths() -> Object:
+    changing = [CONTROLLED, REASON]
+    example = {"split": {"1": 90, "2": 10}, "rollback": {"error_margin": 0.02}}
+    report = _answered("TrafficReport")
+    return {
+        "/admin/traffic": {"get": _operation("The traffic rules of all models", "rules", _answered("TrafficRules"))},
+        "/admin/traffic/{model}": {
+            "get": _operation("A model's rule and how its arms do", "rule", report, parameters=[CONTROLLED]),
+            "put": _operation(
+                "Set a model's rule", "setRule", report, parameters=changing, body=_body("Rule", example, required=True)
+            ),
+            "delete": _operation(
+                "Take a model's rule away",
+                "deleteRule",
+                {"204": {"description": "The worker's default version answers now."}},
+                parameters=changing,
+            ),
+        },
     }
 
 

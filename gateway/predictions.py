@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.call import Call
-from gateway.dispatch import Asked, Dispatcher
+from gateway.traffic import Answering, Traffic
 from inference_core.classification import NOT_NUMBERS, classification_of, features_input, prompt_input
 from inference_core.errors import InvalidInput
 from inference_core.inference import Inference
@@ -40,31 +40,32 @@ class Answer(msgspec.Struct, frozen=True):
 class Predictions:
     """Turns a body into a row, a row into an answer."""
 
-    def __init__(self, dispatcher: Dispatcher, defaults: Predict) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, traffic: Traffic, defaults: Predict) -> None:
+        self._traffic = traffic
         self._defaults = defaults
         self._decoder = msgspec.json.Decoder(Body)
         self._encoder = msgspec.json.Encoder()
 
     async def answer(self, data: bytes, call: Call) -> bytes:
         """Return the answer to a body; raises the expected errors."""
-        model, inputs = self._admitted(data, call)
+        model, inputs, version = self._admitted(data, call)
         call.deadline.check()
-        return self.told(await self._dispatcher.infer(model, inputs, call))
+        return self.told(await self._traffic.infer(model, inputs, call, version))
 
-    def ask(self, data: bytes, call: Call) -> Asked | None:
+    def ask(self, data: bytes, call: Call) -> Answering | None:
         """Begin to answer a body: `told` makes the answer of what comes. None where only `answer` can.
 
         Raises the expected errors.
         """
-        model, inputs = self._admitted(data, call)
-        return self._dispatcher.ask(model, inputs, call) if self._dispatcher.knows(model) else None
+        model, inputs, version = self._admitted(data, call)
+        return self._traffic.ask(model, inputs, call, version) if self._traffic.knows(model, version) else None
 
-    def _admitted(self, data: bytes, call: Call) -> tuple[str, Arrays]:
+    def _admitted(self, data: bytes, call: Call) -> tuple[str, Arrays, str]:
         body, defaults = self.parsed(data), self._defaults
         default = defaults.prompt_model if body.features is UNSET else defaults.features_model
-        self._dispatcher.check(body.model_name or default, call)
-        return self.asked(body)
+        version = self._traffic.route(body.model_name or default, call)
+        self._traffic.check(body.model_name or default, call, version)
+        return *self.asked(body), version
 
     def told(self, inference: Inference) -> bytes:
         """Return the answer that says what a model said; raises InvalidInput or ModelFailed where it said no class."""

@@ -10,9 +10,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from gateway.model_facts import Key, ModelFacts
 from gateway.model_queue import ModelQueue
 from gateway.shared import Shared
-from gateway.slots import Key, ModelFacts
 from gateway.tally import Load
 from inference_core.admission import Admission, Limits, NoAdmission
 from inference_core.deadline import now

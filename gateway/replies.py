@@ -14,13 +14,14 @@ Fields = Mapping[bytes, bytes]
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """An answer with a JSON body; `retry_after` in whole seconds, 0 for none."""
+    """An answer with a JSON body; `retry_after` in whole seconds, 0 for none; `fields` more lines of its head."""
 
     status: int
     body: bytes
     request_id: str
     trace_id: str
     retry_after: int = 0
+    fields: bytes = b""
 
 
 class Work(Protocol):

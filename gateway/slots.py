@@ -17,6 +17,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2
 
+from gateway.model_facts import Key, ModelFacts, facts_from
 from inference_pb import open_inference_pb2 as wire
 
 SERVICE = "inference.GRPCInferenceService"
@@ -31,9 +32,6 @@ PROBE_SECONDS = 1.0
 REFRESH_SECONDS = 1.0
 SUSPECT_PROBE_SECONDS = 0.25
 RETRY_SECONDS = 0.02
-UNBATCHED = 1
-"""What a V2 server that does not tell is taken to batch."""
-
 log = structlog.get_logger()
 
 
@@ -45,19 +43,6 @@ class State(enum.Enum):
     READY = "ready"
     DRAINING = "draining"
     SUSPECT = "suspect"
-
-
-Key = tuple[str, str]
-"""A model and one of its versions; an empty version is whichever the worker has for its default."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a worker says of one of its models: how many rows it computes at once, and in how many instances."""
-
-    versions: tuple[str, ...]
-    max_rows: int
-    instances: int
 
 
 class InferCall(Protocol):
@@ -257,9 +242,8 @@ class Slot:
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
-            return ModelFacts(versions, UNBATCHED, instances=1)
-        instances = sum(group.count for group in answer.config.instance_group)
-        return ModelFacts(versions, max(UNBATCHED, answer.config.max_batch_size), max(1, instances))
+            return ModelFacts(versions)
+        return facts_from(versions, answer.config)
 
     async def _ask(self, method: str, request: Any, response: type[Any], seconds: float = PROBE_SECONDS) -> Any:
         ask: Callable[..., Awaitable[Any]] = self._channel.unary_unary(

@@ -10,6 +10,7 @@ from gateway.call import Call
 from otel.metrics import OTHER, GatewayMetrics, observe_all
 
 FLUSH_SECONDS = 0.25
+COMPARED = ("agreed", "differed")
 Load = Iterable[tuple[str, int, int]]
 """For each model: its name, the rows that wait and the batches at workers."""
 
@@ -24,6 +25,8 @@ class Tally:
         self._calls: defaultdict[tuple[str, str], list[Call]] = defaultdict(list)
         self._rows: defaultdict[str, list[int]] = defaultdict(list)
         self._words: Counter[tuple[str, str, str]] = Counter()
+        self._arm_codes: Counter[tuple[str, ...]] = Counter()
+        self._arm_seconds: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
         self._timer: asyncio.TimerHandle | None = None
         self.load: Callable[[], Load] = tuple
 
@@ -35,8 +38,10 @@ class Tally:
             model = (call.model, call.version)
             self._codes[call.model, call.version, code] += 1
             self._seconds[model].append(seconds)
-            if call.version:
+            if call.version and call.cache != "hit":
                 self._calls[model].append(call)
+            if call.arm or call.cache:
+                self._planned(call, code, seconds)
         self._soon()
 
     def attempted(self, model: str, outcome: str) -> None:
@@ -62,6 +67,17 @@ class Tally:
     def input_refused(self, model: str) -> None:
         """Count a request whose input had killed workers."""
         self._metrics.inputs_refused.labels(model).inc()
+
+    def mirrored(self, model: str, version: str, outcome: str, seconds: float = 0.0, most: float = 0.0) -> None:
+        """Count a mirrored request: agreed, differed, failed or dropped; for the first two its time and difference."""
+        self._metrics.shadows.labels(model, version, outcome).inc()
+        if outcome in COMPARED:
+            self._metrics.shadow.labels(model, version).observe(seconds)
+            self._metrics.shadow_difference.labels(model, version).observe(most)
+
+    def rolled_back(self, model: str, arm: str) -> None:
+        """Count an arm that lost its traffic."""
+        self._metrics.rollbacks.labels(model, arm).inc()
 
     def left_out(self, lines: int, traces: int) -> None:
         """Count log lines and traces that were not kept."""
@@ -89,6 +105,7 @@ class Tally:
             observe_all(metrics.batch_rows.labels(name), rows)
         for (metric, model, word), count in self._words.items():
             getattr(metrics, metric).labels(model, word).inc(count)
+        self._flush_arms()
         for collected in (self._codes, self._seconds, self._calls, self._rows, self._words):
             collected.clear()
 
@@ -98,6 +115,22 @@ class Tally:
             self._timer.cancel()
             self._timer = None
         self.flush()
+
+    def _planned(self, call: Call, code: int, seconds: float) -> None:
+        if call.cache:
+            self._count("cache", call.model, call.cache)
+        if call.arm:
+            arm = (call.model, call.arm, call.version)
+            self._arm_codes[(*arm, str(code))] += 1
+            self._arm_seconds[arm].append(seconds)
+
+    def _flush_arms(self) -> None:
+        for labels, count in self._arm_codes.items():
+            self._metrics.arm_requests.labels(*labels).inc(count)
+        for arm, seconds in self._arm_seconds.items():
+            observe_all(self._metrics.arm_request.labels(*arm), seconds)
+        self._arm_codes.clear()
+        self._arm_seconds.clear()
 
     def _count(self, metric: str, model: str, word: str) -> None:
         self._words[metric, model, word] += 1

@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 
 from gateway.isolation import RESERVED_SECONDS, Isolation
-from gateway.slots import ModelFacts, Slot, State
+from gateway.model_facts import ModelFacts
+from gateway.slots import Slot, State
 from inference_core.deadline import Deadline
 from inference_pb import open_inference_pb2 as wire
 

@@ -26,6 +26,9 @@ LAST_PORT = 65535
 RUN_FOLDER = r"^[^,%\"\x00-\x1f]+$"  # a comma separates gRPC's socket paths, the others mean something to supervisord
 DAY = 86_400.0  # bounds every time: infinity is a number in TOML, and no timer takes it
 
+HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]{0,63}$"
+
+HeaderName = Annotated[str, Meta(pattern=HEADER_NAME)]
 Port = Annotated[int, Meta(ge=1, le=LAST_PORT)]
 Seconds = Annotated[float, Meta(gt=0, le=DAY)]
 Pause = Annotated[float, Meta(ge=0, le=DAY)]
@@ -68,6 +71,18 @@ class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     features_model: str = "v1-mock"
     prompt_model: str = "sentiment"
+
+
+class Traffic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How requests are spread over a model's versions; the rules themselves are set at run time.
+
+    A header's value is the key that meets the same version again and again, or the version that its sender wants.
+    """
+
+    user_header: HeaderName = "X-User-Key"
+    version_header: HeaderName = "X-Model-Version"
+    poll_seconds: Annotated[float, Meta(ge=0.01, le=0.5)] = 0.25
+    shadow_in_flight: Annotated[int, Meta(ge=1, le=1024)] = 8
 
 
 class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,6 +156,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     gateway: Gateway = Gateway()
     predict: Predict = Predict()
+    traffic: Traffic = Traffic()
     inference: Inference = Inference()
     controller: Controller = Controller()
     telemetry: Telemetry = Telemetry()

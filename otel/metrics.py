@@ -23,11 +23,13 @@ NAMESPACE = "inferencehub"
 OTHER = "other"
 NO_FOLDER = b"# There is no folder for metrics: these processes were not started by `up`.\n"
 MODEL = ("model", "version")
+ARM = ("model", "arm", "version")
 
 SECONDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
+SIZES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -86,6 +88,10 @@ class Family:
     def seconds(self, name: str, text: str, labels: Sequence[str]) -> Histogram:
         """Declare a histogram of times; its name gets `_seconds`."""
         return Histogram(f"{self._prefix}{name}_seconds", text, labels, registry=self._registry, buckets=SECONDS)
+
+    def sizes(self, name: str, text: str, labels: Sequence[str]) -> Histogram:
+        """Declare a histogram of numbers of any size."""
+        return Histogram(self._prefix + name, text, labels, registry=self._registry, buckets=SIZES)
 
     def rows(self, name: str, text: str, labels: Sequence[str]) -> Histogram:
         """Declare a histogram of numbers of rows."""
@@ -188,6 +194,15 @@ class GatewayMetrics:
             "inputs_refused", "Requests whose input had killed workers and was refused.", ("model",)
         )
         self.refusals = family.counter("refusals", "Requests that were turned away.", ("model", "reason"))
+        self.arm_requests = family.counter(
+            "arm_requests", "Requests of an arm of a model's traffic that were answered.", (*ARM, "code")
+        )
+        self.arm_request = family.seconds("arm_request", "Time of a request of an arm.", ARM)
+        self.rollbacks = family.counter("rollbacks", "Arms that lost their traffic.", ("model", "arm"))
+        self.shadows = family.counter("shadows", "Mirrored requests by what became of them.", (*MODEL, "outcome"))
+        self.shadow = family.seconds("shadow", "Time of a mirrored request that was answered.", MODEL)
+        self.shadow_difference = family.sizes("shadow_difference", "Largest difference of two answers' numbers.", MODEL)
+        self.cache = family.counter("cache", "Requests to a model whose answers are kept.", ("model", "outcome"))
         self.slots = family.gauge("slots", "Gateway processes that see a slot in a state.", ("slot", "state"))
         self.lines_left_out = family.counter("log_lines_left_out", "Lines that were not logged.")
         self.traces_left_out = family.counter("traces_left_out", "Traces that were not kept.")

@@ -6,26 +6,23 @@ import falcon
 from falcon.asgi import Request, Response
 
 from gateway.body import read_json_body
-from gateway.call import Call
+from gateway.calls import Calls
 from gateway.leaving import until_client_leaves
 from gateway.predictions import Predictions
-from gateway.timeouts import PRIORITY, TIMEOUT, deadline_of, is_background
 from inference_core.settings import Gateway
 
 
 class PredictResource:
     """Reads a body and writes the answer."""
 
-    def __init__(self, predictions: Predictions, settings: Gateway) -> None:
+    def __init__(self, predictions: Predictions, calls: Calls, settings: Gateway) -> None:
         self._predictions = predictions
+        self._calls = calls
         self._settings = settings
 
     async def on_post(self, request: Request, response: Response) -> None:
         """Answer with the class of the row or text; raises the expected errors."""
-        observed = request.context.observed
-        deadline = deadline_of(request.get_header(TIMEOUT), self._settings.deadline)
-        call = Call(deadline, observed.request_id, observed.trace, is_background(request.get_header(PRIORITY)))
-        request.context.call = call
+        call = self._calls.begin(request)
         data = await read_json_body(request, self._settings)
         with until_client_leaves(request.scope):
             answer = await self._predictions.answer(data, call)

@@ -9,9 +9,8 @@ import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
-from gateway.call import Call
+from gateway.calls import Calls
 from gateway.leaving import until_client_leaves
-from gateway.timeouts import PRIORITY, TIMEOUT, deadline_of, is_background
 from gateway.v2 import rest
 from gateway.v2.binary import HEADER, header_length
 from gateway.v2.body import LEAST_PACKED_BYTES, accepted_coding, packed, read_body
@@ -30,17 +29,15 @@ PIECE_BYTES = 256 * 1024
 class InferResource:
     """Reads a body and writes the answer."""
 
-    def __init__(self, inferences: Inferences, models: Models, settings: Gateway) -> None:
+    def __init__(self, inferences: Inferences, models: Models, calls: Calls, settings: Gateway) -> None:
+        self._calls = calls
         self._inferences = inferences
         self._models = models
         self._settings = settings
 
     async def on_post(self, request: Request, response: Response, model: str, version: str = "") -> None:
         """Answer with the outputs that are wanted, in JSON or binary; raises the expected errors."""
-        observed = request.context.observed
-        deadline = deadline_of(request.get_header(TIMEOUT), self._settings.deadline)
-        call = Call(deadline, observed.request_id, observed.trace, is_background(request.get_header(PRIORITY)))
-        request.context.call = call
+        call = self._calls.begin(request)
         body = await read_body(request, self._settings)
         with until_client_leaves(request.scope):
             self._inferences.check(model, version, call)

@@ -76,12 +76,13 @@ class FakeWorker(GRPCInferenceServiceServicer):
 
     `before` is awaited in each call; `failing` gives the status for a call, None for an answer. `models` has for each
     model its largest batch, None where the worker knows nothing of ModelConfig; `versions` its versions, "1" where
-    nothing is said. A call that names none is answered by version "3".
+    nothing is said. A call that names none is answered by version "3". `labels` are the versions they stand for.
     """
 
     answer: Answer = classify
     models: Models = field(default_factory=lambda: dict(MODELS))
     versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
     before: Callable[[Asked], Awaitable[None]] = _at_once
     status: grpc.StatusCode | None = None
     reason: str = ""
@@ -184,7 +185,10 @@ class FakeWorker(GRPCInferenceServiceServicer):
         most = self.models.get(request.name)
         if most is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "No such method.")
-        return wire.ModelConfigResponse(config=wire.ModelConfig(name=request.name, max_batch_size=most))
+        config = wire.ModelConfig(name=request.name, max_batch_size=most)
+        for label, version in self.labels.get(request.name, {}).items():
+            config.parameters[f"label.{label}"].string_value = version
+        return wire.ModelConfigResponse(config=config)
 
     async def RepositoryIndex(
         self, request: wire.RepositoryIndexRequest, context: Context

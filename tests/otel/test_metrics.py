@@ -79,7 +79,7 @@ def test_names_follow_the_conventions() -> None:
         assert NAME.fullmatch(family.name), family.name
         assert family.documentation.endswith(".")
         if family.type == "histogram":
-            assert family.name.endswith(("_seconds", "_rows"))
+            assert family.name.endswith(("_seconds", "_rows", "_difference"))
 
 
 def test_a_name_of_a_clients_own_is_no_label() -> None:

@@ -38,7 +38,7 @@ async def test_ready_reports_each_model(client: ASGIConductor, worker: FakeWorke
     report = await eventually_answers(answer, "a report of the worker")
     assert report["models"] == {"v1-mock": [], "sentiment": [0], "late": []}
     assert report["reasons"] == [
-        "worker 0: late is LOADING: reading weights",
+        "worker 0: late 1 is LOADING: reading weights",
         "no worker is ready for late",
         "no worker is ready for v1-mock",
     ]

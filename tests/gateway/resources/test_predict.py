@@ -98,7 +98,7 @@ def test_no_body_is_unexpected(data: bytes) -> None:
     """Whatever the bytes are, they are a request or the client's mistake."""
 
     class Nobody:
-        """Stands where the dispatcher would: parsing needs none."""
+        """Stands where the traffic would: parsing needs none."""
 
     predictions = Predictions(Nobody(), Predict())  # type: ignore[arg-type]  # never called
     with contextlib.suppress(InvalidInput):
