@@ -226,24 +226,27 @@ class Slot:
         for model in index.models:
             if model.state == "READY":
                 versions.setdefault(model.name, []).append(model.version)
-        facts = {name: await self._facts(name, tuple(found)) for name, found in versions.items()}
+        told = await asyncio.gather(*[self._facts(name, tuple(listed)) for name, listed in versions.items()])
+        facts = {name: found for name, found in zip(versions, told, strict=True) if found is not None}
         changed, self.models, self.index = facts != self.models, facts, index
         if changed and self.state is State.READY:
             self.changed(self)
 
-    async def _facts(self, model: str, versions: tuple[str, ...]) -> ModelFacts:
-        known = self.models.get(model)
-        if known is not None and known.versions == versions:
-            return known
+    async def _facts(self, model: str, versions: tuple[str, ...]) -> ModelFacts | None:
+        # Always anew: a model that was loaded again has the same versions, and may be another one.
         try:
             answer: wire.ModelConfigResponse = await self._ask(
                 CONFIG, wire.ModelConfigRequest(name=model), wire.ModelConfigResponse
             )
+            found = facts_from(versions, answer.config)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return None  # unloaded since it was listed
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
-            return ModelFacts(versions)
-        return facts_from(versions, answer.config)
+            found = ModelFacts(versions)
+        known = self.models.get(model)
+        return known if found == known else found  # the very same object while nothing has changed
 
     async def _ask(self, method: str, request: Any, response: type[Any], seconds: float = PROBE_SECONDS) -> Any:
         ask: Callable[..., Awaitable[Any]] = self._channel.unary_unary(

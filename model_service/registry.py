@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from inference_core.errors import NoWorker, UnknownModel
@@ -35,11 +36,15 @@ class Standing:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model version with its runtime and the threads that compute for it."""
+    """A model version with its runtime and the threads that compute for it; `loaded_at` tells it from its successor.
+
+    In nanoseconds since 1970.
+    """
 
     on_disk: ModelOnDisk
     runtime: Runtime
     threads: tuple[ComputeThread, ...]
+    loaded_at: int = field(default_factory=time.time_ns)
 
     @classmethod
     def of(cls, on_disk: ModelOnDisk, runtime: Runtime) -> LoadedModel:

@@ -86,6 +86,10 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         config.parameters["default_version"].string_value = self._registry.get(request.name).on_disk.version
         for label, version in self._registry.labels(request.name).items():
             config.parameters[f"label.{label}"].string_value = version
+        for version in self._registry.versions(request.name):
+            config.parameters[f"loaded.{version}"].string_value = str(
+                self._registry.get(request.name, version).loaded_at
+            )
         return wire.ModelConfigResponse(config=config)
 
     async def RepositoryIndex(

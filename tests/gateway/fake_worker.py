@@ -76,13 +76,15 @@ class FakeWorker(GRPCInferenceServiceServicer):
 
     `before` is awaited in each call; `failing` gives the status for a call, None for an answer. `models` has for each
     model its largest batch, None where the worker knows nothing of ModelConfig; `versions` its versions, "1" where
-    nothing is said. A call that names none is answered by version "3". `labels` are the versions they stand for.
+    nothing is said. A call that names none is answered by version "3".
+    `labels` are the versions they stand for; another `loaded` is another model under the same version.
     """
 
     answer: Answer = classify
     models: Models = field(default_factory=lambda: dict(MODELS))
     versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    loaded: str = "1"
     before: Callable[[Asked], Awaitable[None]] = _at_once
     status: grpc.StatusCode | None = None
     reason: str = ""
@@ -188,6 +190,7 @@ class FakeWorker(GRPCInferenceServiceServicer):
         config = wire.ModelConfig(name=request.name, max_batch_size=most)
         for label, version in self.labels.get(request.name, {}).items():
             config.parameters[f"label.{label}"].string_value = version
+        config.parameters["loaded.1"].string_value = self.loaded
         return wire.ModelConfigResponse(config=config)
 
     async def RepositoryIndex(

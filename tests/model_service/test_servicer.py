@@ -191,6 +191,8 @@ async def test_the_configuration_is_the_description() -> None:
     ]
     assert [(each.name, list(each.dims)) for each in config.output] == [("class_id", []), ("confidence", [])]
     assert config.parameters["default_version"].string_value == "1"
+    assert config.parameters["loaded.1"].string_value == str(model.loaded_at)
+    assert loaded("m").loaded_at > model.loaded_at
     assert (plain.max_batch_size, plain.dynamic_batching.max_queue_delay_microseconds) == (64, 0)
     assert status is StatusCode.NOT_FOUND
 
