@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline fuzz proto lock
+.PHONY: help up down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline shadow fuzz proto lock
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ goodput: .venv/installed ## overload on a system of its own: answers in time, re
 
 headofline: .venv/installed ## whether a quick model keeps its p99 while 200 requests wait for a slow one
 	@$(BIN)/python -m deploy.headofline $(ARGS)
+
+shadow: .venv/installed ## whether a shadow version makes the requests that it mirrors slower
+	@$(BIN)/python -m deploy.shadow $(ARGS)
 
 fuzz: .venv/installed ## every route by its own description, for a minute, on a system of its own
 	@$(BIN)/python -m deploy.fuzz $(ARGS)
