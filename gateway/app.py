@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any
 
 from falcon.asgi import App, Request, Response
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from gateway import errors
 from gateway.calls import Calls
@@ -15,10 +14,12 @@ from gateway.direct import DirectPredict
 from gateway.dispatch import Dispatcher
 from gateway.front_door import GrpcDoor, NoFrontDoor
 from gateway.front_door_servicer import FrontDoorServicer
+from gateway.keeping import Keeping
 from gateway.middleware import FrontDoorLife, Life, Observation
-from gateway.observation import Observer
+from gateway.observation import Kept, Observer
 from gateway.openapi import document
 from gateway.predictions import Predictions
+from gateway.request_spans import RequestSpans
 from gateway.resources.admin import AllTrafficResource, TrafficResource
 from gateway.resources.health import HealthResource, ReadyResource
 from gateway.resources.metrics import MetricsResource
@@ -60,15 +61,16 @@ def create_app(settings: Settings, *, serves_grpc: bool = False) -> App[Request,
     """
     sockets = [settings.worker_socket(slot) for slot in range(settings.inference.workers)]
     workers = Workers(sockets, settings.inference.max_message_bytes, settings.gateway.batches_in_flight)
-    traces = tracing.start(settings.telemetry, SERVICE, VERSION, sampler=ALWAYS_ON)
     place = f"gateway-{os.environ.get(MEMBER, '0')}"
-    metrics_folder = settings.run_folder / FOLDER
-    tally = Tally(GatewayMetrics(open_registry(metrics_folder, place)))
-    lines = Allowance(settings.telemetry.log_lines_per_second)
-    dispatcher = Dispatcher(workers, traces.tracer, settings.gateway, tally)
+    metrics_folder, telemetry = settings.run_folder / FOLDER, settings.telemetry
+    metrics = GatewayMetrics(open_registry(metrics_folder, place))
+    traces = tracing.start(telemetry, SERVICE, VERSION, metrics.spans)
+    tally = Tally(metrics)
+    dispatcher = Dispatcher(workers, settings.gateway, tally)
     rules = TrafficFile(settings.run_folder, place)
     traffic = Traffic(dispatcher, rules, settings.traffic, settings.gateway.processes)
-    observer = Observer(RequestTraces(traces.tracer, settings.telemetry), lines, tally, traffic.judge)
+    kept = Kept(RequestTraces(telemetry), Keeping(telemetry), RequestSpans(traces.recorder))
+    observer = Observer(kept, Allowance(telemetry.log_lines_per_second), tally, traffic.judge)
     predictions, calls = Predictions(traffic, settings.predict), Calls(settings.gateway, settings.traffic)
     direct_routes = {b"/predict": DirectPredict(predictions, observer, settings.gateway, settings.traffic)}
 

@@ -1,21 +1,19 @@
 """One attempt: a batch of requests as one ModelInfer call to one worker, and its response as their answers.
 
-Each kept request has a client span for each attempt. Every request's trace context crosses: in the metadata where a
-call carries one request, in its parameters (`inference_core.members`) where it carries several.
+What its requests' traces may tell of it is noted once for all of them. Every request's trace context crosses: in the
+metadata where a call carries one request, in its parameters (`inference_core.members`) where it carries several.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from grpc import StatusCode
-from opentelemetry.trace import Span, SpanKind, Tracer
 
-from gateway.call import Call
+from gateway.call import Call, Try
 from gateway.model_facts import Key
-from gateway.slots import INFER, InferCall, Slot
+from gateway.slots import InferCall, Slot
 from inference_core.batching import Batch, Entry
 from inference_core.deadline import now
 from inference_core.inference import Inference
@@ -23,11 +21,8 @@ from inference_core.members import PARAMETER, Member, to_text
 from inference_core.stacking import split, stack
 from inference_core.tensors import read_tensors, write_inputs
 from inference_pb import open_inference_pb2 as wire
-from otel import tracing
-from otel.requests import attempt_traceparent
 
-METHOD = INFER.removeprefix("/")
-QUEUE_PARAMETER, COMPUTE_PARAMETER = "queue_us", "compute_us"
+QUEUE_PARAMETER, COMPUTE_PARAMETER, COMPUTING_PARAMETER = "queue_us", "compute_us", "computing_at_us"
 ALONE = "alone"
 MICROSECONDS = 1_000_000
 
@@ -45,8 +40,8 @@ class Attempt:
         "is_probed",
         "model",
         "slot",
-        "spans",
         "started",
+        "told",
         "version",
     )
 
@@ -57,7 +52,7 @@ class Attempt:
         self.entries = entries
         self.started = now()
         self.allowed = max([entry.deadline.remaining() for entry in entries])
-        self.spans: list[Span] = []
+        self.told = Try(slot.number, self.started, batch.rows, len(batch.entries), batch.reason)
         self.hedge: asyncio.Task[StatusCode] | None = None
         self.is_beaten = False
         self.is_probed = False
@@ -70,9 +65,6 @@ class Attempt:
 
 class Attempts:
     """Begins attempts and tells their ends to the requests and their traces."""
-
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
 
     def begin(self, key: Key, slot: Slot, batch: Batch, fingerprint: str = "") -> Attempt:
         """Send a batch's waiting entries; a fingerprint marks one that must run alone."""
@@ -91,29 +83,14 @@ class Attempts:
         call: Call = entry.context
         entry.attempts += 1
         call.attempts = entry.attempts
-        if call.trace.span is None:
-            return Member(entry.rows, call.request_id, call.trace.traceparent)
-        context = call.trace.context()
-        if entry.attempts == 1:
-            queued = self._tracer.start_span("queue", context, start_time=_epoch(entry.queued_at))
-            queued.end(_epoch(attempt.batch.formed_at))
-        span = tracing.start_rpc_span(self._tracer, SpanKind.CLIENT, METHOD, context)
-        span.set_attributes(
-            {
-                "app.attempt": entry.attempts,
-                "app.worker.slot": attempt.slot.number,
-                "app.batch.rows": attempt.batch.rows,
-                "app.batch.size": len(attempt.batch.entries),
-                "app.batch.reason": attempt.batch.reason,
-            }
-        )
-        attempt.spans.append(span)
-        return Member(entry.rows, call.request_id, attempt_traceparent(span))
+        call.tries += (attempt.told,)
+        return Member(entry.rows, call.request_id, call.trace.attempt_traceparent(entry.attempts))
 
     def end(self, attempt: Attempt, status: StatusCode) -> None:
-        """End the attempt's spans with its status."""
-        for span in attempt.spans:
-            tracing.end_rpc_span(span, status.name, status.value[0], failed=status is not StatusCode.OK)
+        """Note how the attempt ended."""
+        told = attempt.told
+        if not told.status:
+            told.ended, told.status, told.code = now(), status.name, status.value[0]
 
     def answers(self, attempt: Attempt, response: wire.ModelInferResponse) -> list[Inference]:
         """Return each entry's answer, and note on its call how long the stages took.
@@ -122,9 +99,11 @@ class Attempts:
         """
         outputs = read_tensors(response.outputs, response.raw_output_contents)
         shares = split(outputs, [entry.rows for entry in attempt.entries])
-        parameters = response.parameters
-        waited = parameters[QUEUE_PARAMETER].int64_param / MICROSECONDS if QUEUE_PARAMETER in parameters else 0.0
-        computed = parameters[COMPUTE_PARAMETER].int64_param / MICROSECONDS if COMPUTE_PARAMETER in parameters else 0.0
+        self.end(attempt, StatusCode.OK)  # before the requests are told, for they tell their traces
+        told, parameters = attempt.told, response.parameters
+        told.waited = waited = _seconds(parameters, QUEUE_PARAMETER)
+        told.computed = computed = _seconds(parameters, COMPUTE_PARAMETER)
+        told.computing_at = _seconds(parameters, COMPUTING_PARAMETER)
         hop = max(0.0, attempt.seconds() - waited - computed)
         name, version = response.model_name, response.model_version
         for entry in attempt.entries:
@@ -142,6 +121,5 @@ def _metadata(first: Call, member: Member, fingerprint: str) -> tuple[tuple[str,
     return (*metadata, (ALONE, fingerprint)) if fingerprint else metadata
 
 
-def _epoch(monotonic: float) -> int:
-    """Return a time on the clock of Deadline as nanoseconds since 1970."""
-    return time.time_ns() - int((now() - monotonic) * 1e9)
+def _seconds(parameters: Mapping[str, wire.InferParameter], name: str) -> float:
+    return parameters[name].int64_param / MICROSECONDS if name in parameters else 0.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from gateway.call import Call
 from gateway.errors import body_of, status_of, unexpected_sentence
@@ -38,8 +37,6 @@ class DirectPredict:
         observed = self.observer.begin(
             "POST", _text(fields, b"x-request-id"), _text(fields, b"traceparent"), _text(fields, b"tracestate")
         )
-        if observed.trace.span is not None:
-            observed.trace.span.set_attributes(_attributes(fields))
         work = Prediction(self, observed, reply)
         work.begin(fields, body)
         return work
@@ -126,15 +123,6 @@ class Prediction:
 
 def _nothing() -> None:
     """Stand for the leaving of a request that was answered at once."""
-
-
-def _attributes(fields: Fields) -> dict[str, str]:
-    return {
-        "http.request.method": "POST",
-        "url.path": "/predict",
-        "url.scheme": "http",
-        "server.address": urlsplit(f"//{_text(fields, b'host')}").hostname or "",
-    }
 
 
 def _optional(fields: Fields, name: bytes) -> str | None:

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Mapping
 
 import msgspec
-from opentelemetry.trace import Tracer
 
 from gateway.attempts import Attempts
 from gateway.call import Call
@@ -54,12 +53,12 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
 class Dispatcher:
     """Sends requests to whichever worker is idle, together with those that wait beside them."""
 
-    def __init__(self, workers: Workers, tracer: Tracer, settings: Gateway, tally: Tally) -> None:
+    def __init__(self, workers: Workers, settings: Gateway, tally: Tally) -> None:
         self.workers = workers
         self.tally = tally
         self._shared = Shared(
             workers,
-            Attempts(tracer),
+            Attempts(),
             Quarantine(settings.refuse_seconds),
             Suspicions(),
             RetryBudget(settings.retry_ratio, LOSS_BURST),
@@ -125,6 +124,7 @@ class Dispatcher:
             entry.losses = min(self._shared.suspicions.deaths(model, entry, version), HALVED_ONCE + 1)
             entry.alone = entry.losses > HALVED_ONCE
         queue.batcher.submit(entry)
+        call.queued_at = entry.queued_at
         return Asked(entry, queue.batcher)
 
     async def close(self) -> None:

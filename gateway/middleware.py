@@ -6,6 +6,7 @@ import gc
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import structlog
 from falcon.asgi import Request, Response
 
@@ -18,6 +19,7 @@ from otel import tracing
 
 REQUEST_ID = "X-Request-Id"
 TRACE_ID = "X-Trace-Id"
+LONGEST_PATH = 256
 YOUNG_OBJECTS = 20_000
 log = structlog.get_logger()
 
@@ -33,10 +35,10 @@ class Observation:
         context = request.context
         names = (REQUEST_ID, "traceparent", "tracestate")
         context.observer = self._observer
-        context.observed = self._observer.begin(request.method, *(request.get_header(name) or "" for name in names))
+        observed = self._observer.begin(request.method, *(request.get_header(name) or "" for name in names))
+        path, client = request.path[:LONGEST_PATH], request.remote_addr
+        context.observed = msgspec.structs.replace(observed, path=path, client=client)
         context.call, context.refused = None, ""
-        if context.observed.trace.span is not None:
-            context.observed.trace.span.set_attributes(_attributes(request))
 
     async def process_response(self, request: Request, response: Response, _: object, __: bool) -> None:  # noqa: FBT001 - Falcon's signature
         """Put the ids on the answer and end."""
@@ -104,13 +106,3 @@ def _tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
-
-
-def _attributes(request: Request) -> dict[str, Any]:
-    return {
-        "http.request.method": request.method,
-        "url.path": request.path[:256],
-        "url.scheme": request.scheme,
-        "server.address": request.host,
-        "client.address": request.remote_addr,
-    }

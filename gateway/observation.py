@@ -7,36 +7,38 @@ the others are told as sums, once a second.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import structlog
-from opentelemetry.trace import Status, StatusCode
 
 from gateway.call import Call
+from gateway.keeping import Keeping
+from gateway.request_spans import Ended, Observed, RequestSpans
 from gateway.tally import Tally
+from inference_core.deadline import now
 from inference_core.names import request_id_from
 from otel.allowance import Allowance
-from otel.requests import RequestTrace, RequestTraces
+from otel.requests import RequestTraces
 
-SERVER_ERROR = 500
 FIRST_FAILURE = 400
 REPORT_SECONDS = 1.0
 PREDICT = "/predict"
+DECIDED_FIRST = {"flag", "rate"}
+
+__all__ = ["Observed", "Observer"]  # whoever observes needs both
 
 log = structlog.get_logger()
 
 
-class Observed(msgspec.Struct, frozen=True, gc=False):
-    """A request that was begun and not ended; `started` is on time.perf_counter."""
+class Kept(msgspec.Struct, frozen=True):
+    """What decides which traces are kept, at a request's beginning and at its end, and what records them."""
 
-    method: str
-    request_id: str
-    trace: RequestTrace
-    started: float
+    traces: RequestTraces
+    keeping: Keeping
+    spans: RequestSpans
 
 
 Judge = Callable[[Call, int, float], None]
@@ -49,29 +51,30 @@ def _nobody(_: Call, __: int, ___: float) -> None:
 class Observer:
     """Begins and ends observations of one process; `judge` is told how each request of an arm ended."""
 
-    def __init__(self, traces: RequestTraces, lines: Allowance, tally: Tally, judge: Judge = _nobody) -> None:
-        self._traces = traces
+    def __init__(self, kept: Kept, lines: Allowance, tally: Tally, judge: Judge = _nobody) -> None:
+        self._traces, self._keeping, self._spans = kept.traces, kept.keeping, kept.spans
         self._lines = lines
         self._tally = tally
         self._judge = judge
         self._refused: Counter[str] = Counter()
         self._report: asyncio.TimerHandle | None = None
+        self._kept_after_all = 0
 
     def begin(self, method: str, request_id: str, traceparent: str, tracestate: str) -> Observed:
         """Begin, with the header values that the client sent or empty ones."""
-        started = time.perf_counter()
-        return Observed(
-            method, request_id_from(request_id), self._traces.begin(method, traceparent, tracestate), started
-        )
+        started = now()
+        return Observed(method, request_id_from(request_id), self._traces.begin(traceparent, tracestate), started)
 
     def end(self, observed: Observed, route: str, status: int, call: Call | None, refused: str = "") -> None:
         """End with a route template and a status; `refused` is the reason of a request that was turned away."""
-        if observed.trace.span is not None:
-            _end_span(observed, route, status, call)
+        ended = now()
+        kept = observed.trace.kept or self._keeping.reason(status, ended - observed.started, call)
+        if kept:
+            self._record(Ended(observed, kept, ended, route, status, call))
         if call is not None or route == PREDICT:
-            self._tally.answered(call, status, time.perf_counter() - observed.started)
+            self._tally.answered(call, status, ended - observed.started)
         if call is not None and call.arm:
-            self._judge(call, status, time.perf_counter() - observed.started)
+            self._judge(call, status, ended - observed.started)
         if refused:
             self._refused[refused] += 1
             self._tally.refused(call.model if call is not None else "", refused)
@@ -80,6 +83,12 @@ class Observer:
             log.info("request", **_line(observed, route, status, call))
         else:
             self._report_soon()
+
+    def _record(self, ended: Ended) -> None:
+        self._spans.record(ended)
+        self._tally.kept(ended.kept)
+        if ended.kept not in DECIDED_FIRST:
+            self._kept_after_all += 1
 
     def unexpected(self, observed: Observed, error: BaseException) -> None:
         """Write the traceback of an error that nobody foresaw."""
@@ -102,7 +111,9 @@ class Observer:
             log.warning("requests refused", reason=reason, count=count)
         self._refused.clear()
         left_out = self._lines.reset()
-        self._tally.left_out(left_out, self._traces.allowance.reset())
+        traces = self._traces.allowance.reset() - self._kept_after_all
+        self._kept_after_all = 0
+        self._tally.left_out(left_out, max(0, traces))
         if left_out:
             log.info("requests not logged", count=left_out)
 
@@ -113,7 +124,7 @@ def _ids(observed: Observed) -> dict[str, str]:
 
 
 def _line(observed: Observed, route: str, status: int, call: Call | None) -> dict[str, Any]:
-    milliseconds = round((time.perf_counter() - observed.started) * 1000, 3)
+    milliseconds = round((now() - observed.started) * 1000, 3)
     line = {**_ids(observed), "method": observed.method, "route": route, "status": status, "milliseconds": milliseconds}
     if call is not None and call.model:
         line["model"] = call.model
@@ -126,23 +137,3 @@ def _line(observed: Observed, route: str, status: int, call: Call | None) -> dic
         if call.attempts > 1:
             line["attempts"] = call.attempts
     return line
-
-
-def _end_span(observed: Observed, route: str, status: int, call: Call | None) -> None:
-    span = observed.trace.span
-    assert span is not None  # noqa: S101  # the caller looked
-    span.update_name(f"{observed.method} {route}")
-    span.set_attributes(
-        {"http.route": route, "http.response.status_code": status, "app.request.id": observed.request_id}
-    )
-    if call is not None and call.model:
-        span.set_attributes({"app.model.name": call.model, "app.model.version": call.version})
-        span.set_attribute("app.attempts", call.attempts)
-        if call.arm:
-            span.set_attribute("app.arm", call.arm)
-        if call.cache:
-            span.set_attribute("app.cache", call.cache)
-    if status >= SERVER_ERROR:
-        span.set_attribute("error.type", str(status))
-        span.set_status(Status(StatusCode.ERROR))
-    span.end()

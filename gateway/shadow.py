@@ -108,7 +108,7 @@ class Shadow:
 
     async def _run(self, mirrored: Mirrored) -> None:
         model, version, started = mirrored.answer.model, mirrored.version, now()
-        trace = RequestTrace(mirrored.trace.trace_id, mirrored.trace.span_id, "", None)
+        trace = RequestTrace(mirrored.trace.trace_id, mirrored.trace.span_id, "", "", "")
         request_id = f"{mirrored.request_id[:LONGEST_ID]}.shadow"
         call = Call(Deadline.after(DEADLINE_SECONDS), request_id, trace, background=True)
         try:

@@ -79,6 +79,10 @@ class Tally:
         """Count an arm that lost its traffic."""
         self._metrics.rollbacks.labels(model, arm).inc()
 
+    def kept(self, reason: str) -> None:
+        """Count a trace that is kept."""
+        self._metrics.traces_kept.labels(reason).inc()
+
     def left_out(self, lines: int, traces: int) -> None:
         """Count log lines and traces that were not kept."""
         self._metrics.lines_left_out.inc(lines)

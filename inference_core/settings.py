@@ -129,6 +129,9 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     otlp_endpoint: str = "http://127.0.0.1:4317"
     traces_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 20.0
     sample_ratio: Ratio = 0.0
+    refused_traces_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 5.0
+    slow_seconds: Seconds = 1.0
+    slow_share: Annotated[float, Meta(ge=0, le=0.5)] = 0.01
     trust_sampled_flag: bool = True
     export_timeout: Seconds = 2.0
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"

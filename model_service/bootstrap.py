@@ -12,7 +12,6 @@ from importlib.metadata import version
 import msgspec
 import structlog
 from grpc_health.v1.health import aio as health_aio
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from inference_core.admission import Admission, Limits, NoAdmission
 from inference_core.errors import ConfigurationError
@@ -21,10 +20,11 @@ from inference_pb.inference_pb2_grpc import add_ModelInferenceServicer_to_server
 from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from model_service import memory
 from model_service.border import observed
+from model_service.call_spans import CallSpans
 from model_service.engine import BoundsOfModel, Computing, Engine
 from model_service.isolation import Isolation
 from model_service.library import Library
-from model_service.observation import Observer
+from model_service.observation import Keeping, Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.placing import Loading
 from model_service.registry import Registry
@@ -34,7 +34,6 @@ from model_service.slot import SlotLock
 from otel import tracing
 from otel.allowance import Allowance
 from otel.metrics import FOLDER, WorkerMetrics, open_registry
-from otel.requests import RequestTraces
 
 SERVICE = "inference-worker"
 HANGS = 4
@@ -52,17 +51,13 @@ async def serve(settings: Settings, slot: int) -> None:
     lock = _locked_slot(settings, slot)
     # The gateway decides what is sampled; its workers always follow.
     telemetry = msgspec.structs.replace(settings.telemetry, trust_sampled_flag=True)
-    traces = tracing.start(telemetry, SERVICE, VERSION, {"app.worker.slot": slot}, sampler=ALWAYS_ON)
     metrics = WorkerMetrics(open_registry(settings.run_folder / FOLDER, f"inference-{slot}"))
+    traces = tracing.start(telemetry, SERVICE, VERSION, metrics.spans, {"app.worker.slot": slot})
     registry = Registry()
     isolation = Isolation(settings.death_note(slot))
     engine = Engine(registry, partial(_admission, settings), _computing(settings), metrics, isolation)
-    observer = Observer(
-        traces.tracer,
-        RequestTraces(traces.tracer, telemetry),
-        Allowance(telemetry.log_lines_per_second),
-        metrics.lines_left_out,
-    )
+    lines = Allowance(telemetry.log_lines_per_second)
+    observer = Observer(CallSpans(traces.recorder), Keeping(telemetry), lines, metrics.lines_left_out)
     health = Health(health_aio.HealthServicer())
     library = Library(registry, engine, _loading(settings), health.follow)
     services = _services(settings, registry, engine, library, health, observer)
@@ -78,6 +73,7 @@ async def serve(settings: Settings, slot: int) -> None:
     await library.close()
     await engine.close()
     registry.close()
+    observer.close()
     traces.stop()
     lock.release()
     log.info("stopped")

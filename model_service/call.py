@@ -6,24 +6,48 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from opentelemetry.trace import Link
+
 from inference_core.deadline import now
 from inference_core.members import from_text
 from inference_core.names import request_id_from
-from otel.requests import RequestTrace
+from otel.recorder import Place, link_to
+from otel.requests import RequestTrace, new_span_id, new_trace_id
 
 LONGEST_MEMBERS = 256 * 1024
 """Characters of a list of requests; about 2000 of them. A longer one is no gateway's and is not read."""
 SHOWN_IDS = 32
+MOST_LINKS = 128
+"""OpenTelemetry's own default for links of a span."""
+
+
+class BatchTrace:
+    """The trace of its own that a batch of several requests has once one of them is kept: ids, and whom it links to."""
+
+    __slots__ = ("links", "place")
+
+    def __init__(self) -> None:
+        self.place: Place | None = None
+        self.links: list[Link] = []
+
+    def joined(self, compute: Place, index: int) -> Place:
+        """Note the compute span of the request at that place of the batch, and return the batch's own span."""
+        if self.place is None:
+            self.place = Place(new_trace_id(), new_span_id())
+        if len(self.links) < MOST_LINKS:
+            self.links.append(link_to(compute, {"app.batch.index": index}))
+        return self.place
 
 
 class Computation:
     """How a call was computed. Times are on the clock of Deadline, `ended_at` is 0 until then.
 
-    `waited`: its rows found no idle consumer or were held for others. `batch_requests` is how many requests the batch
-    had and `index` the place of the call's first one in it.
+    `batch` is shared by all calls of the batch. `waited`: its rows found no idle consumer or were held for others.
+    `batch_requests` is how many requests the batch had and `index` the place of the call's first one in it.
     """
 
     __slots__ = (
+        "batch",
         "batch_requests",
         "batch_rows",
         "ended_at",
@@ -35,7 +59,8 @@ class Computation:
         "waited",
     )
 
-    def __init__(self, queued_at: float, started_at: float, *, waited: bool) -> None:
+    def __init__(self, batch: BatchTrace, queued_at: float, started_at: float, *, waited: bool) -> None:
+        self.batch = batch
         self.queued_at = queued_at
         self.started_at = started_at
         self.waited = waited
@@ -47,6 +72,11 @@ class Computation:
     def queue_microseconds(self) -> int:
         """The time between the queue's door and the model."""
         return int((self.started_at - self.queued_at) * 1e6)
+
+    @property
+    def computing_at_microseconds(self) -> int:
+        """When the model began, on the clock of Deadline, which all processes of a machine share."""
+        return int(self.started_at * 1e6)
 
     @property
     def compute_microseconds(self) -> int:

@@ -21,7 +21,7 @@ from inference_core.lanes import Lanes
 from inference_core.stacking import signature_of
 from inference_core.tensors import Arrays
 from model_service.attempts import Attempt
-from model_service.call import Call, Computation, described
+from model_service.call import BatchTrace, Call, Computation, described
 from model_service.inline import InlineSwitch, Stopwatch
 from model_service.places import Place, Places
 from model_service.registry import LoadedModel
@@ -258,10 +258,10 @@ class ModelQueue(Consumers[Place]):
         SUBJECT.set(partial(described, calls))
         attempt.started_at = started_at = now()
         requests = sum([call.requests for call in calls])
-        index = 0
+        index, batch = 0, BatchTrace()
         for entry, call in zip(attempt.entries, calls, strict=True):
             waited = self._holds or entry.queued_at < place.idle_since
-            computation = Computation(entry.queued_at, started_at, waited=waited)
+            computation = Computation(batch, entry.queued_at, started_at, waited=waited)
             computation.batch_rows, computation.batch_requests = attempt.rows, requests
             computation.reason, computation.index = reason, index
             call.computation = computation

@@ -144,7 +144,8 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: wire.ModelInferRequest, context: Context) -> wire.ModelInferResponse:
         """Run a model on a batch; the answer is raw exactly when the request was.
 
-        Its parameters say how many microseconds the rows waited here (`queue_us`) and were computed (`compute_us`).
+        Its parameters say how many microseconds the rows waited here (`queue_us`) and were computed (`compute_us`), and
+        when that began on this machine's monotonic clock (`computing_at_us`).
         """
         deadline = deadline_of(context, self._default_deadline)
         if len(request.inputs) > MAX_TENSORS:
@@ -159,6 +160,7 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         if call.computation is not None:
             response.parameters["queue_us"].int64_param = call.computation.queue_microseconds
             response.parameters["compute_us"].int64_param = call.computation.compute_microseconds
+            response.parameters["computing_at_us"].int64_param = call.computation.computing_at_microseconds
         write_outputs(response, _selected(result.outputs, wanted), raw=bool(request.raw_input_contents))
         return response
 

@@ -98,6 +98,11 @@ class Family:
         return Histogram(self._prefix + name, text, labels, registry=self._registry, buckets=ROWS)
 
 
+def spans_of(family: Family) -> Counter:
+    """Declare what becomes of a process's spans; see `tracing.Accounts`."""
+    return family.counter("spans", "Spans by what became of them: exported, lost or dropped.", ("outcome",))
+
+
 class WorkerMetrics:
     """What an inference worker counts."""
 
@@ -112,6 +117,7 @@ class WorkerMetrics:
         self.inline = family.gauge("inline", "Workers that compute the model on their event loop.", MODEL)
         self.refusals = family.counter("refusals", "Calls that were turned away.", (*MODEL, "reason"))
         self.lines_left_out = family.counter("log_lines_left_out", "Lines that were not logged.")
+        self.spans = spans_of(family)
 
     def model(self, name: str, version: str) -> ModelComputations:
         """Return the metrics of one loaded model."""
@@ -205,4 +211,6 @@ class GatewayMetrics:
         self.cache = family.counter("cache", "Requests to a model whose answers are kept.", ("model", "outcome"))
         self.slots = family.gauge("slots", "Gateway processes that see a slot in a state.", ("slot", "state"))
         self.lines_left_out = family.counter("log_lines_left_out", "Lines that were not logged.")
+        self.traces_kept = family.counter("traces_kept", "Traces that were kept, by why.", ("reason",))
         self.traces_left_out = family.counter("traces_left_out", "Traces that were not kept.")
+        self.spans = spans_of(family)

@@ -1,7 +1,8 @@
 """One request's place in its trace, at almost no cost for those that are not kept.
 
-A kept request has a span of the OpenTelemetry SDK. Any other has two random numbers, which go on to the worker and into
-the log all the same, so that its trace can be followed by its id. Source of the header's form: W3C Trace Context.
+Every request has two random numbers, which go on to the worker and into the log, so that its trace can be followed by
+its id. No span is made before the request has ended: whether it is kept may be known only then (`gateway.keeping`), and
+until then times are noted and nothing else. Source of the header's form: W3C Trace Context.
 """
 
 from __future__ import annotations
@@ -11,17 +12,6 @@ import random
 import re
 
 import msgspec
-from opentelemetry.context import Context
-from opentelemetry.trace import (
-    NonRecordingSpan,
-    Span,
-    SpanContext,
-    SpanKind,
-    TraceFlags,
-    Tracer,
-    TraceState,
-    set_span_in_context,
-)
 
 from inference_core.settings import Telemetry
 from otel.allowance import Allowance
@@ -31,83 +21,81 @@ SAMPLED = 1
 TRACESTATE = re.compile(r"[\x20-\x7e]{0,512}")
 """As long as W3C Trace Context asks to support, and only what gRPC carries: it refuses a whole call for other bytes."""
 
+LAST_ROTATION = 15
+
 _random = random.Random(random.SystemRandom().getrandbits(64))  # noqa: S311  # identifiers, not secrets
 os.register_at_fork(after_in_child=_random.seed)  # gunicorn's arbiter imports this, and its workers must differ
 
 
 class RequestTrace(msgspec.Struct, frozen=True, gc=False):
-    """The trace of one request: `span` is None unless the trace is kept."""
+    """The trace of one request: ids in hexadecimal, `parent_id` empty where nobody called.
+
+    `kept` says why its spans are recorded ("flag", "rate" or "ratio"), empty where that is not decided yet.
+    """
 
     trace_id: str
     span_id: str
+    parent_id: str
     state: str
-    span: Span | None
+    kept: str
 
     @property
     def traceparent(self) -> str:
         """The header that continues this trace below this request."""
-        return f"00-{self.trace_id}-{self.span_id}-{'00' if self.span is None else '01'}"
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.kept else '00'}"
 
-    def context(self) -> Context:
-        """Return the context under which this request's further spans belong; it must be kept."""
-        return set_span_in_context(self.span, Context()) if self.span is not None else Context()
+    def attempt_id(self, number: int) -> str:
+        """Return the id of the span of that attempt, from 1.
+
+        It is this request's own id rotated, so that it need not be noted for the many requests that are not kept.
+        """
+        places = (number - 1) % LAST_ROTATION + 1
+        return self.span_id[places:] + self.span_id[:places]
+
+    def attempt_traceparent(self, number: int) -> str:
+        """Return the header that continues this trace below an attempt."""
+        return f"00-{self.trace_id}-{self.attempt_id(number)}-{'01' if self.kept else '00'}"
 
 
 class RequestTraces:
-    """Begins traces and decides which are kept.
+    """Begins traces and decides which are kept whatever becomes of them.
 
     Kept is what a trusted caller's sampled flag asks for, and of all others `traces_per_second` (evenly spread) and,
     beyond that, `sample_ratio`.
     """
 
-    def __init__(self, tracer: Tracer, settings: Telemetry) -> None:
-        self._tracer = tracer
+    def __init__(self, settings: Telemetry) -> None:
         self._is_on = bool(settings.otlp_endpoint)
         self._trusts = settings.trust_sampled_flag
         self._ratio = settings.sample_ratio
         self.allowance = Allowance(settings.traces_per_second)
 
-    def begin(self, name: str, traceparent: str, tracestate: str = "") -> RequestTrace:
+    def begin(self, traceparent: str, tracestate: str = "") -> RequestTrace:
         """Return the trace of a request that arrived with these header values, which may be empty or malformed."""
         match = TRACEPARENT.fullmatch(traceparent) if traceparent else None
         if match is None or (match[4] and traceparent.startswith("00")):
-            return self._new(name, f"{_random.getrandbits(128) or 1:032x}", None, "")
+            return RequestTrace(new_trace_id(), new_span_id(), "", "", self._kept())
         trace_id, parent_id, flags = match[1], match[2], int(match[3], 16)
         state = tracestate if TRACESTATE.fullmatch(tracestate) else ""
-        if not self._trusts:
-            return self._new(name, trace_id, parent_id, state)
-        if flags & SAMPLED and self._is_on:
-            return self._kept(name, trace_id, parent_id, state)
-        return _passed_on(trace_id, state)
+        kept = self._wanted(flags) if self._trusts else self._kept()
+        return RequestTrace(trace_id, new_span_id(), parent_id, state, kept)
 
-    def _new(self, name: str, trace_id: str, parent_id: str | None, state: str) -> RequestTrace:
-        if self._is_on and (self.allowance.take() or _random.random() < self._ratio):
-            return self._kept(name, trace_id, parent_id, state)
-        return _passed_on(trace_id, state)
+    def _wanted(self, flags: int) -> str:
+        return "flag" if flags & SAMPLED and self._is_on else ""
 
-    def _kept(self, name: str, trace_id: str, parent_id: str | None, state: str) -> RequestTrace:
-        context = Context() if parent_id is None else _remote(trace_id, parent_id, state)
-        span = self._tracer.start_span(name, context, SpanKind.SERVER)
-        ids = span.get_span_context()
-        return RequestTrace(f"{ids.trace_id:032x}", f"{ids.span_id:016x}", state, span)
+    def _kept(self) -> str:
+        if not self._is_on:
+            return ""
+        if self.allowance.take():
+            return "rate"
+        return "ratio" if _random.random() < self._ratio else ""
 
 
-def attempt_traceparent(span: Span) -> str:
-    """Return the header that continues a trace below a span that is kept."""
-    ids = span.get_span_context()
-    return f"00-{ids.trace_id:032x}-{ids.span_id:016x}-01"
+def new_span_id() -> str:
+    """Return the id of a new span; valid ids are not zero."""
+    return f"{_random.getrandbits(64) or 1:016x}"
 
 
-def _passed_on(trace_id: str, state: str) -> RequestTrace:
-    return RequestTrace(trace_id, f"{_random.getrandbits(64) or 1:016x}", state, None)
-
-
-def _remote(trace_id: str, parent_id: str, state: str) -> Context:
-    parent = SpanContext(
-        int(trace_id, 16),
-        int(parent_id, 16),
-        is_remote=True,
-        trace_flags=TraceFlags(TraceFlags.SAMPLED),
-        trace_state=TraceState.from_header([state]) if state else None,
-    )
-    return set_span_in_context(NonRecordingSpan(parent), Context())
+def new_trace_id() -> str:
+    """Return the id of a new trace."""
+    return f"{_random.getrandbits(128) or 1:032x}"

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from inference_core.errors import InferenceHubError
+from inference_core.errors import Unavailable
 from otel.store import database
 from otel.store.summary import COLUMNS, Summary
 
@@ -22,7 +22,7 @@ MOST_FOUND = 10_000
 LARGEST = 2.0**62
 
 
-class NoTraces(InferenceHubError):
+class NoTraces(Unavailable):
     """There is no trace file, or it cannot be read."""
 
 

@@ -119,6 +119,6 @@ def test_the_embedded_store_takes_jaegers_place(system: System) -> None:
 
     wait_for(is_whole, "both programs' spans in the store", 30)
     (found,) = stored.of_request("r-2")
-    assert (found.trace_id, found.summary.status) == (f"{2:032x}", "200")
+    assert (found.trace_id, found.summary.status, found.summary.kept) == (f"{2:032x}", "200", "flag")
     summary = found.summary
     assert 0 < summary.compute <= summary.calls <= summary.duration

@@ -12,23 +12,24 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
 from gateway.call import Call
 from gateway.dispatch import Dispatcher
+from gateway.request_spans import Ended, Observed, RequestSpans
 from gateway.slots import State
 from gateway.tally import Tally
 from gateway.workers import Workers
-from inference_core.deadline import Deadline
+from inference_core.deadline import Deadline, now
 from inference_core.inference import Inference
 from inference_core.settings import Gateway, Telemetry
 from inference_core.tensors import Arrays
 from otel.metrics import GatewayMetrics
 from otel.requests import RequestTraces
 from tests.gateway.fake_worker import FakeWorker, Running, serving
+from tests.otel.recorded import recorder_to
 from tests.waiting import eventually
 
 MEGABYTE = 1024 * 1024
@@ -37,17 +38,20 @@ LONG_ENOUGH = 10.0
 
 
 class Spans:
-    """Finished spans in memory; all requests are traced."""
+    """Recorded spans in memory; all requests are kept."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer = self.provider.get_tracer("test")
-        self.traces = RequestTraces(self.tracer, Telemetry(otlp_endpoint="http://127.0.0.1:1", sample_ratio=1.0))
+        self._requests = RequestSpans(recorder_to(self._exporter))
+        self.traces = RequestTraces(Telemetry(otlp_endpoint="http://127.0.0.1:1", sample_ratio=1.0))
+
+    def end(self, call: Call, started: float, status: int) -> None:
+        """Record a request that has ended, as an observer does."""
+        observed = Observed("POST", call.request_id, call.trace, started)
+        self._requests.record(Ended(observed, call.trace.kept, now(), "/predict", status, call))
 
     def named(self, name: str) -> list[ReadableSpan]:
-        """Return the finished spans of that name."""
+        """Return the recorded spans of that name."""
         return [span for span in self._exporter.get_finished_spans() if span.name == name]
 
 
@@ -75,7 +79,7 @@ class Hop:
         """Return a request's own part, with a new id unless `request_id` is given."""
         request_id = str(more.pop("request_id", f"r{next(self.numbers)}"))
         traceparent, tracestate = str(more.pop("traceparent", "")), str(more.pop("tracestate", ""))
-        trace = self.spans.traces.begin("POST", traceparent, tracestate)
+        trace = self.spans.traces.begin(traceparent, tracestate)
         return Call(Deadline.after(seconds), request_id, trace, **more)  # type: ignore[arg-type]  # as the test gave it
 
     async def ask(
@@ -87,7 +91,13 @@ class Hop:
         seconds: float = LONG_ENOUGH,
     ) -> Inference:
         """Ask for one row for each value; the worker's class for a row is its value."""
-        return await self.dispatcher.infer(model, rows(*values), call or self.call(seconds), version)
+        call, started, status = call or self.call(seconds), now(), 500
+        try:
+            answer = await self.dispatcher.infer(model, rows(*values), call, version)
+            status = 200
+            return answer
+        finally:
+            self.spans.end(call, started, status)
 
     async def ask_all(self, count: int, first: int = 0, seconds: float = LONG_ENOUGH) -> list[int | BaseException]:
         """Ask for that many rows at once, each in a request of its own; return the classes or errors."""
@@ -143,7 +153,7 @@ async def hop(*fakes: FakeWorker, healthy: bool = True, **settings: object) -> A
                 for fake, socket in zip(fakes, sockets, strict=True)
             ]
             workers = Workers(sockets, MEGABYTE, gateway.batches_in_flight)
-            hop = Hop(Dispatcher(workers, spans.tracer, gateway, tally()), workers, running, spans, itertools.count())
+            hop = Hop(Dispatcher(workers, gateway, tally()), workers, running, spans, itertools.count())
             workers.connect()
             try:
                 if healthy:

@@ -60,7 +60,7 @@ async def test_a_tracestate_that_grpc_cannot_carry_harms_nobody(state: str) -> N
 
 
 async def test_each_attempt_has_a_span() -> None:
-    """A request that was sent twice has two client spans, numbered, with slot and status, and one queue span."""
+    """A request that was sent twice has two client spans, numbered, with slot and status, and waited before each."""
     fakes = [FakeWorker(answer=echo), FakeWorker(answer=echo)]
     async with hop(*fakes) as two:
         for number, fake in enumerate(fakes):
@@ -77,7 +77,7 @@ async def test_each_attempt_has_a_span() -> None:
         assert [found["app.attempt"] for found in attributes] == [1, 2]
         assert {found["app.worker.slot"] for found in attributes} == {0, 1}
         assert [found["rpc.status_code"] for found in attributes] == ["UNAVAILABLE", "OK"]
-        assert len(two.spans.named("queue")) == 1
+        assert len(two.spans.named("queue")) == 2
         assert call.attempts == 2
 
 

@@ -11,11 +11,13 @@ import grpc
 import msgspec
 import pytest
 from falcon.testing import ASGIConductor
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from structlog.testing import capture_logs
 
 from gateway.app import create_app
-from inference_core.settings import Settings
+from inference_core.settings import Settings, Telemetry
 from tests.gateway.fake_worker import FakeWorker, serving
+from tests.otel.collector import Collector
 from tests.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
@@ -119,3 +121,29 @@ async def test_lines_of_shared_work_name_no_stranger(
     client, _ = sparing
     await ask(client, 3)
     assert all("request_id" not in line for line in named(lines, "worker"))
+
+
+async def test_a_failed_request_is_kept_whatever_the_rate(settings: Settings) -> None:
+    """With no trace a second, a failure's spans reach the collector with its request id; a success's do not."""
+    collector = Collector()
+    telemetry = Telemetry(otlp_endpoint=collector.endpoint, traces_per_second=0.0)
+    fake = FakeWorker()
+    try:
+        async with (
+            serving(fake, Path(settings.worker_socket(0))),
+            ASGIConductor(create_app(msgspec.structs.replace(settings, telemetry=telemetry))) as client,
+        ):
+            assert await ask(client, 20) == [200] * 20
+            fake.status = grpc.StatusCode.INTERNAL
+            answer = await client.simulate_post(
+                "/predict", body=b'{"prompt": "x"}', headers={**JSON, "X-Request-Id": "bad"}
+            )
+            assert answer.status_code == 502
+        names = {span.name for span in collector.spans()}
+        (server,) = [span for span in collector.spans() if span.kind == Span.SPAN_KIND_SERVER]
+        told = {item.key: item.value.string_value for item in server.attributes}
+        assert (told["app.request.id"], told["app.kept"]) == ("bad", "failed")
+        assert server.trace_id.hex() == answer.headers["x-trace-id"]
+        assert names == {"POST /predict", "queue", "inference.GRPCInferenceService/ModelInfer"}
+    finally:
+        collector.close()

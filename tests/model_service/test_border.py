@@ -17,8 +17,7 @@ from inference_core.names import is_request_id
 from inference_core.tensors import Arrays
 from inference_pb import open_inference_pb2 as wire
 from model_service.border import PROBES, STATUS, status_of, status_of_cancellation
-from model_service.observation import FAILURES
-from otel import tracing
+from model_service.call_spans import FAILURES
 from tests.model_service.worker import Gate, end_of, infer_request, loaded, running_worker
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -127,15 +126,14 @@ async def test_a_bad_request_id_is_replaced(offered: list[str]) -> None:
 async def test_the_servers_span_continues_the_callers() -> None:
     """The span of a call is a child of the caller's span, and the computation is a child of it."""
     async with running_worker() as worker:
-        caller = worker.tracer.start_span("caller")
-        await worker.protocol.ModelInfer(infer_request(), metadata=tracing.metadata_of(caller))
+        await worker.protocol.ModelInfer(infer_request(), metadata=[("traceparent", PARENT)])
         compute, server = worker.spans.get_finished_spans()
     assert (server.name, server.kind) == (INFER[1:], SpanKind.SERVER)
     assert server.parent is not None
-    assert server.parent.span_id == caller.get_span_context().span_id
+    assert server.parent.span_id == int(PARENT[36:52], 16)
     assert compute.parent is not None
     assert compute.parent.span_id == server.context.span_id
-    assert {compute.context.trace_id, server.context.trace_id} == {caller.get_span_context().trace_id}
+    assert {compute.context.trace_id, server.context.trace_id} == {int(TRACE_ID, 16)}
     assert (server.attributes or {})["rpc.status_code"] == "OK"
 
 

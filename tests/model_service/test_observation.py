@@ -57,7 +57,9 @@ async def test_each_kept_request_of_a_call_has_its_spans() -> None:
     assert [span.context.trace_id for span in servers] == [1, 3]
     assert [span.parent.span_id for span in servers if span.parent] == [1, 3]
     assert [span.parent.span_id for span in computes if span.parent] == [span.context.span_id for span in servers]
-    assert [attributes(span) for span in computes] == [
+    told = [attributes(span) for span in computes]
+    assert len({(each.pop("app.batch.id"), each.pop("app.batch.trace_id")) for each in told}) == 1
+    assert told == [
         {
             "app.model.name": "double",
             "app.model.version": "1",
@@ -69,6 +71,59 @@ async def test_each_kept_request_of_a_call_has_its_spans() -> None:
         for index in (0, 2)
     ]
     assert [attributes(span)["rpc.response.status_code"] for span in servers] == ["OK", "OK"]
+
+
+async def test_a_batch_and_its_requests_link_to_each_other() -> None:
+    """The batch has a trace of its own, with a link to each kept request's computation, and these link back."""
+    members = [member(number, kept=number != 2) for number in (1, 2, 3)]
+    async with running_worker() as worker:
+        await worker.protocol.ModelInfer(request_of(*members), metadata=metadata_of(members[0]))
+    computes, (batch,) = named(worker, "compute"), named(worker, "batch double")
+    assert batch.parent is None
+    assert batch.context.trace_id not in {1, 2, 3}
+    assert [link.context.span_id for link in batch.links] == [span.context.span_id for span in computes]
+    assert [(link.attributes or {})["app.batch.index"] for link in batch.links] == [0, 2]
+    assert [[link.context for link in span.links] for span in computes] == [[batch.context], [batch.context]]
+    assert (batch.start_time, batch.end_time) == (computes[0].start_time, computes[0].end_time)
+    assert attributes(batch)["app.batch.id"] == attributes(computes[0])["app.batch.id"]
+    assert attributes(batch)["app.batch.size"] == 3
+
+
+async def test_a_lonely_request_is_its_own_batch() -> None:
+    """A batch of one request has no trace of its own."""
+    async with running_worker() as worker:
+        await worker.protocol.ModelInfer(request_of(member(1, kept=True)), metadata=metadata_of(member(1, kept=True)))
+    assert named(worker, "batch double") == []
+
+
+async def test_a_call_that_fails_is_kept_with_all_its_requests() -> None:
+    """Nobody asked for the traces of a call that failed; they are there all the same, below their callers."""
+    members = [member(number, kept=False) for number in (1, 2)]
+
+    def fail(_: Any) -> Any:
+        raise ValueError
+
+    async with running_worker(loaded("m", fail)) as worker:
+        status, _ = await end_of(
+            worker.protocol.ModelInfer(request_of(*members, model="m"), metadata=metadata_of(members[0]))
+        )
+        await worker.ended(1)
+    servers = named(worker, INFER)
+    assert status is StatusCode.INTERNAL
+    assert [(span.context.trace_id, span.parent and span.parent.span_id) for span in servers] == [(1, 1), (2, 2)]
+    assert [attributes(span)["app.kept"] for span in servers] == ["failed", "failed"]
+    assert [attributes(span)["app.request.id"] for span in servers] == ["request-1", "request-2"]
+    assert [attributes(span)["error.type"] for span in named(worker, "compute")] == ["ValueError", "ValueError"]
+
+
+@pytest.mark.parametrize("of_a_gateway", [True, False])
+async def test_a_slow_call_of_a_direct_client_is_kept(of_a_gateway: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    """Of a gateway's call the gateway decides, by the times in the answer; of a direct client's the worker."""
+    metadata = metadata_of(member(1, kept=False)) if of_a_gateway else ()
+    async with running_worker(traces=0, slow_seconds=1e-9) as worker:
+        response = await worker.protocol.ModelInfer(infer_request(), metadata=metadata)
+    assert [attributes(span)["app.kept"] for span in named(worker, INFER)] == ([] if of_a_gateway else ["slow"])
+    assert response.parameters["computing_at_us"].int64_param > 0
 
 
 async def test_a_first_request_that_is_not_kept_hides_no_other() -> None:

@@ -16,11 +16,7 @@ import numpy as np
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
 
@@ -30,12 +26,13 @@ from inference_core.tensors import Arrays, write_inputs
 from inference_pb import inference_pb2_grpc, open_inference_pb2, open_inference_pb2_grpc
 from model_service.border import observed
 from model_service.call import Call
+from model_service.call_spans import CallSpans
 from model_service.description import Description, Tensor
 from model_service.engine import Computing, Engine
 from model_service.isolation import Isolation
 from model_service.library import Library
 from model_service.model_queue import NEVER, Hangs
-from model_service.observation import Observer
+from model_service.observation import Keeping, Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.placing import Loading
 from model_service.registry import LoadedModel, Registry
@@ -47,6 +44,7 @@ from otel.logs import add_subject, add_trace_ids
 from otel.metrics import WorkerMetrics
 from otel.requests import RequestTraces
 from tests.model_service.functions import classify, double, shout
+from tests.otel.recorded import recorder_to
 
 SETTINGS = Inference(drain_pause=0.05, drain_grace=5.0)
 PREDICT = Predict(features_model="double", prompt_model="shout")
@@ -155,7 +153,7 @@ NOTHING_ON_DISK = Loading(())
 
 @dataclass(frozen=True)
 class Options:
-    """What tests choose of a worker's settings; `lines` is how many lines of good calls it logs a second."""
+    """What tests choose of a worker's settings; `lines` and `traces` are how many it keeps a second."""
 
     default_deadline: float = 30.0
     inline_seconds: float = 0.0
@@ -163,6 +161,8 @@ class Options:
     limits: Limits = LIMITS
     lines: float = 100_000
     loading: Loading = NOTHING_ON_DISK
+    traces: float = 100_000
+    slow_seconds: float = 3600.0
     death_note: Path = Path(tempfile.gettempdir(), "inference-hub-tests-note")
 
 
@@ -180,7 +180,6 @@ class Worker:
     engine: Engine
     library: Library
     spans: InMemorySpanExporter
-    tracer: Tracer
     logged: list[MutableMapping[str, Any]]
 
     @property
@@ -215,11 +214,11 @@ class Worker:
 @asynccontextmanager
 async def starting_worker(*given: LoadedModel, **options: Any) -> AsyncIterator[Worker]:
     """Run a worker that has its models and whose health is still NOT_SERVING; `options` are those of `Options`."""
-    capture, spans, provider = LogCapture(), InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(spans))
+    capture, spans = LogCapture(), InMemorySpanExporter()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, add_subject, add_trace_ids, capture])
     registry, health = registry_of(given or models()), Health(health_aio.HealthServicer())
-    tracer, chosen = provider.get_tracer(__name__), Options(**options)
+    chosen = Options(**options)
+    observer = _observer(spans, chosen)
     engine = engine_of(registry, chosen)
     library = Library(registry, engine, chosen.loading, health.follow)
     protocol = OpenInferenceServicer(
@@ -227,16 +226,17 @@ async def starting_worker(*given: LoadedModel, **options: Any) -> AsyncIterator[
     )
     with tempfile.TemporaryDirectory(prefix="hub-") as folder:
         address = f"unix:{folder}/worker.sock"
-        server = _server(address, engine, protocol, _observer(tracer, chosen.lines), health)
+        server = _server(address, engine, protocol, observer, health)
         await health.starting()
         await server.start()
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                yield Worker(server, channel, health, registry, engine, library, spans, tracer, capture.entries)
+                yield Worker(server, channel, health, registry, engine, library, spans, capture.entries)
         finally:
             await server.stop(None)
             await library.close()
             await engine.close()
+            observer.close()
             registry.close()
             structlog.reset_defaults()
 
@@ -256,11 +256,9 @@ def engine_of(registry: Registry, options: Options = DEFAULTS) -> Engine:
     return Engine(registry, lambda _: Admission(options.limits), computing, metrics, isolation)
 
 
-def call_to(tracer: Tracer | None = None, request_id: str = "r") -> Call:
-    """Return a call as the border makes it; with a tracer its trace is kept."""
-    telemetry = Telemetry(otlp_endpoint="" if tracer is None else "http://127.0.0.1:1")
-    traces = RequestTraces(tracer or trace.NoOpTracer(), telemetry)
-    return Call("service/Method", traces.begin("service/Method", ""), request_id)
+def call_to(request_id: str = "r") -> Call:
+    """Return a call as the border makes it; its trace is not kept."""
+    return Call("service/Method", RequestTraces(Telemetry(otlp_endpoint="")).begin(""), request_id)
 
 
 def _server(
@@ -280,9 +278,10 @@ def _server(
     )
 
 
-def _observer(tracer: Tracer, lines: float) -> Observer:
-    traces = RequestTraces(tracer, Telemetry(traces_per_second=100_000))
-    return Observer(tracer, traces, Allowance(lines), WorkerMetrics(CollectorRegistry()).lines_left_out)
+def _observer(spans: InMemorySpanExporter, chosen: Options) -> Observer:
+    telemetry = Telemetry(traces_per_second=chosen.traces, slow_seconds=chosen.slow_seconds)
+    left_out = WorkerMetrics(CollectorRegistry()).lines_left_out
+    return Observer(CallSpans(recorder_to(spans)), Keeping(telemetry), Allowance(chosen.lines), left_out)
 
 
 async def end_of(call: Any) -> tuple[grpc.StatusCode, str]:

@@ -15,7 +15,7 @@ LATE = DeadlineExceeded("Late.")
 
 def call(seconds: float = 5.0) -> Call:
     """Return a call with so much time."""
-    return Call(Deadline.after(seconds), "id", RequestTrace("0" * 32, "0" * 16, "", None))
+    return Call(Deadline.after(seconds), "id", RequestTrace("0" * 32, "0" * 16, "", "", ""))
 
 
 @pytest.mark.parametrize(("priority", "background"), [(0, False), (1, False), (2, True), (2**64 - 1, True)])

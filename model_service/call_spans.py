@@ -1,0 +1,140 @@
+"""The spans of a call that has ended, for each of its requests that is kept; and the trace of a batch they shared.
+
+A batch belongs to no request's trace, so it has one of its own: its span links to each kept request's compute span, and
+each of these links back. A batch of one request is that request, and has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import NamedTuple
+
+from grpc import StatusCode
+from opentelemetry.trace import Link, SpanKind
+
+from inference_core.deadline import now
+from inference_core.members import Member, from_text
+from model_service.call import Call, Computation
+from otel.recorder import Attributes, Epoch, Place, Recorder, Times, Told, link_to, rpc_attributes, rpc_status
+from otel.requests import TRACEPARENT, new_span_id
+
+FAILURES = {
+    StatusCode.UNKNOWN,
+    StatusCode.DEADLINE_EXCEEDED,
+    StatusCode.UNIMPLEMENTED,
+    StatusCode.INTERNAL,
+    StatusCode.UNAVAILABLE,
+    StatusCode.DATA_LOSS,
+}
+"""The statuses that mark a server span as failed (semantic conventions, RPC spans)."""
+
+SAMPLED_DIGITS = "13579bdf"
+"""Last digits of a traceparent with the sampled flag."""
+
+GATHER_SECONDS = 0.25
+"""How long a batch waits for the calls that were computed in it to end; they are told together."""
+
+
+class End(NamedTuple):
+    """How and when a call ended, and why all of its requests are kept; empty where each has its own flag."""
+
+    status: StatusCode
+    time: float
+    epoch: Epoch
+    kept: str
+
+
+class CallSpans:
+    """Records spans of calls and of their batches."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._batches: dict[int, tuple[Computation, Call, Times]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def record(self, call: Call, status: StatusCode, kept: str) -> None:
+        """Record what is kept of a call; `kept` says why all of it is, empty where only the flags decide."""
+        end = End(status, now(), Epoch(), kept)
+        own = call.trace
+        if own.kept or kept:
+            self._record(call, Place(own.trace_id, own.span_id, own.parent_id), call.request_id, 0, end)
+        parts = call.members.split(";") if call.members else ()
+        # The first request is also the call's own.
+        first = 1 if own.kept or kept else 0
+        for index, part in enumerate(parts[first:], first):
+            # The only look at requests whose traces are not kept.
+            if kept or part[-1:] in SAMPLED_DIGITS:
+                for member in from_text(part):
+                    if place := _place_of(member):
+                        self._record(call, place, member.request_id, index, end)
+
+    def close(self) -> None:
+        """Record the batches that still wait for their calls."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._gathered()
+
+    def _record(self, call: Call, place: Place, request_id: str, index: int, end: End) -> None:
+        attributes: dict[str, str | int | bool] = {
+            **rpc_attributes(call.method),
+            **rpc_status(end.status.name, end.status.value[0]),
+            "app.request.id": request_id,
+        }
+        if call.model:
+            attributes |= {"app.model.name": call.model, "app.model.version": call.version}
+        if kept := end.kept or (call.trace.kept if not call.trace.parent_id else ""):
+            attributes["app.kept"] = kept
+        if call.computation is not None:
+            self._add_stages(call, call.computation, place, index, end)
+        error = end.status.name if end.status in FAILURES else ""
+        times = end.epoch.between(call.started_at, end.time)
+        self._recorder.record(place, Told(call.method, SpanKind.SERVER, error), times, attributes)
+
+    def _add_stages(self, call: Call, computed: Computation, server: Place, index: int, end: End) -> None:
+        position = computed.index + index
+        about: Attributes = {**_batch_attributes(call, computed), "app.batch.index": position}
+        if computed.waited:
+            times = end.epoch.between(computed.queued_at, computed.started_at)
+            self._recorder.record(server.below(), Told("queue"), times, about)
+        compute = server.below()
+        times = end.epoch.between(computed.started_at, computed.ended_at or end.time)
+        links: tuple[Link, ...] = ()
+        if computed.batch_requests > 1:
+            batch = computed.batch.joined(compute, position)
+            self._gather(computed, call, times)
+            about = {**about, "app.batch.id": batch.span_id, "app.batch.trace_id": batch.trace_id}
+            links = (link_to(batch, {"app.batch.index": position}),)
+        self._recorder.record(compute, Told("compute", error=computed.error), times, about, links)
+
+    def _gather(self, computed: Computation, call: Call, times: Times) -> None:
+        self._batches[id(computed.batch)] = computed, call, times
+        if self._timer is None:
+            # In a context of its own: a batch is about no call.
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(GATHER_SECONDS, self._gathered, context=contextvars.Context())
+
+    def _gathered(self) -> None:
+        self._timer = None
+        batches, self._batches = self._batches, {}
+        for computed, call, times in batches.values():
+            place = computed.batch.place
+            if place is not None:
+                about: Attributes = {**_batch_attributes(call, computed), "app.batch.id": place.span_id}
+                told = Told(f"batch {call.model}", error=computed.error)
+                self._recorder.record(place, told, times, about, computed.batch.links)
+
+
+def _batch_attributes(call: Call, computed: Computation) -> Attributes:
+    return {
+        "app.model.name": call.model,
+        "app.model.version": call.version,
+        "app.batch.rows": computed.batch_rows,
+        "app.batch.size": computed.batch_requests,
+        "app.batch.reason": computed.reason,
+    }
+
+
+def _place_of(member: Member) -> Place | None:
+    match = TRACEPARENT.fullmatch(member.traceparent)
+    return Place(match[1], new_span_id(), match[2]) if match else None
