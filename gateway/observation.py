@@ -130,10 +130,8 @@ def _line(observed: Observed, route: str, status: int, call: Call | None) -> dic
         line["model"] = call.model
         if call.version:
             line["version"] = call.version
-        if call.arm:
-            line["arm"] = call.arm
-        if call.cache:
-            line["cache"] = call.cache
         if call.attempts > 1:
             line["attempts"] = call.attempts
+    if call is not None:  # also where no such model or version is known
+        line |= {name: value for name, value in (("arm", call.arm), ("cache", call.cache)) if value}
     return line

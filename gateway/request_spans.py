@@ -134,5 +134,6 @@ def _attributes(ended: Ended) -> dict[str, str | int | bool]:
     if call is not None and call.model:
         attributes["app.model.name"], attributes["app.model.version"] = call.model, call.version
         attributes["app.attempts"] = call.attempts
+    if call is not None:  # also where no such model or version is known
         attributes |= {name: value for name, value in (("app.arm", call.arm), ("app.cache", call.cache)) if value}
     return attributes

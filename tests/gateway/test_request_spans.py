@@ -25,6 +25,7 @@ def told(*tries: Try, status: int = 200, head: str = "") -> dict[tuple[str, Span
     trace = RequestTrace(TRACE_ID, SPAN_ID, PARENT_ID, "", head)
     call = Call(Deadline(0.0), "id", trace, model="m", version="1", attempts=len(tries))
     call.queued_at, call.tries = START + 0.001, tries
+    call.arm, call.cache = "canary", "miss"
     spans = InMemorySpanExporter()
     observed = Observed("POST", "request-1", trace, START)
     RequestSpans(recorder_to(spans)).record(Ended(observed, head or "slow", START + 0.1, "/predict", status, call))
@@ -73,6 +74,7 @@ def test_a_slow_request_has_all_stages(computing_at: float, began: int) -> None:
     ids = [span.context.span_id for span in (server, call, worker)]
     assert parents == [int(PARENT_ID, 16), ids[0], ids[0], ids[1], ids[2], ids[2]]
     assert attributes(server)["app.kept"] == "slow"
+    assert (attributes(server)["app.arm"], attributes(server)["app.cache"]) == ("canary", "miss")
     assert attributes(call)["app.batch.reason"] == "full"
     assert worker.resource.attributes["service.name"] == "inference-worker"
     assert attributes(compute)["app.recorded_by"] == "gateway"

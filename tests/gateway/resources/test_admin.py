@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from falcon.testing import ASGIConductor, Result
+from structlog.testing import capture_logs
 
 from inference_core.settings import Settings
 from tests.gateway.fake_worker import FakeWorker
@@ -15,6 +16,7 @@ from tests.waiting import eventually_answers
 PATH = "/admin/traffic/sentiment"
 RULE = {"split": {"stable": 90.0, "canary": 10.0}, "labels": {"stable": "1", "canary": "2"}}
 JSON = {"Content-Type": "application/json"}
+BODY = b'{"prompt": "x"}'
 
 
 @pytest.fixture
@@ -62,12 +64,19 @@ async def test_the_arm_is_told(client: ASGIConductor, worker_versions: FakeWorke
     await put(client, {"split": {"2": 1}, "cache": {}})
     assert (await client.simulate_get(PATH)).json["cache"] == {"entries": 0, "bytes": 0}
     for kept in ("miss", "hit"):
-        answer = await client.simulate_post("/predict", body=b'{"prompt": "x"}', headers={**JSON, "X-User-Key": "u"})
+        answer = await client.simulate_post("/predict", body=BODY, headers={**JSON, "X-User-Key": "u"})
         assert answer.json["model_version"] == "2"
         assert (answer.headers["x-model-arm"], answer.headers["x-cache"]) == ("2", kept)
     assert (await client.simulate_get(PATH)).json["cache"]["entries"] == 1
-    answer = await client.simulate_post("/predict", body=b'{"prompt": "x"}', headers={**JSON, "X-Model-Version": "9"})
+    with capture_logs() as lines:
+        answer = await client.simulate_post("/predict", body=BODY, headers={**JSON, "X-Model-Version": "9"})
+        again = await client.simulate_post("/predict", body=BODY, headers={**JSON, "X-User-Key": "u"})
     assert (answer.status_code, answer.headers["x-model-arm"]) == (404, "override")
+    assert again.status_code == 200
+    assert [(line["arm"], line.get("cache")) for line in lines if line["event"] == "request"] == [
+        ("override", None),
+        ("2", "hit"),
+    ]
 
 
 async def test_a_rule_without_workers_is_taken_with_a_warning(client: ASGIConductor) -> None:

@@ -38,7 +38,7 @@ async def system(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
 async def _is_set(running: Hub) -> bool:
     answer = await running.client.simulate_put("/admin/traffic/embedder", json=RULE)
     assert answer.status_code == 200
-    return answer.json["warnings"] == []
+    return bool(answer.json["warnings"] == [])
 
 
 async def by_rest(system: Hub, path: str = "", **headers: str) -> Met:
