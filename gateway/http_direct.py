@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 
 import msgspec
 
+from gateway.http_refusal import Field
 from gateway.replies import DirectRoute, DirectRoutes, Fields, Reply, Work
 
 MOST_BYTES = 64 * 1024
+BEGINNINGS = 32
 SPECIAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class Pending(msgspec.Struct):
-    """A request whose header section allows a direct answer, while its body arrives."""
+    """A request whose header section allows a direct answer, while its body arrives.
+
+    `keeps_alive` is known once it is whole: its client may send others on the connection.
+    """
 
     route: DirectRoute
     fields: Fields
     body: bytes = b""
+    keeps_alive: bool = True
 
 
 def pending(
@@ -109,17 +116,18 @@ class DirectExchange:
 
 
 def _rendered(reply: Reply, default_fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
-    date = b"".join([b"%b: %b\r\n" % field for field in default_fields])
-    retry = b"retry-after: %d\r\n" % reply.retry_after if reply.retry_after else b""
-    close = b"" if keep_alive else b"connection: close\r\n"
-    return (
-        b"%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nx-trace-id: %b\r\n%b\r\n%b"
-        % (
-            STATUS_LINES[reply.status] + date,
-            len(reply.body),
-            reply.request_id.encode("ascii"),
-            reply.trace_id.encode("ascii"),
-            retry + close,
-            reply.body,
-        )
+    return b"%bcontent-length: %d\r\nx-request-id: %b\r\nx-trace-id: %b\r\n\r\n%b" % (
+        _beginning(reply.status, reply.retry_after, tuple(default_fields), keep_alive=keep_alive),
+        len(reply.body),
+        reply.request_id.encode("ascii"),
+        reply.trace_id.encode("ascii"),
+        reply.body,
     )
+
+
+@lru_cache(maxsize=BEGINNINGS)
+def _beginning(status: int, retry_after: int, default_fields: tuple[Field, ...], *, keep_alive: bool) -> bytes:
+    date = b"".join([b"%b: %b\r\n" % field for field in default_fields])
+    retry = b"retry-after: %d\r\n" % retry_after if retry_after else b""
+    close = b"" if keep_alive else b"connection: close\r\n"
+    return STATUS_LINES[status] + date + retry + close + b"content-type: application/json\r\n"

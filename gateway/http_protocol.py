@@ -276,9 +276,10 @@ class GatewayProtocol(GuardedConnection):
             super().on_message_complete()
         else:
             request, self.pending = self.pending, None
-            self.answer_directly(request, keeps_alive=bool(self.parser.should_keep_alive()))
+            request.keeps_alive = bool(self.parser.should_keep_alive())  # only now: afterwards it knows no more
+            self.answer_directly(request)
 
-    def answer_directly(self, request: Pending, *, keeps_alive: bool) -> None:
-        """Have a request answered that has arrived whole; `keeps_alive` says that its client wants to send others."""
-        keeps_alive = self._keeps_alive(wanted=keeps_alive)
-        self._enqueue(DirectExchange(request, self.line, self.on_response_complete, keep_alive=keeps_alive))
+    def answer_directly(self, request: Pending) -> None:
+        """Have a request answered that has arrived whole."""
+        keep_alive = self._keeps_alive(wanted=request.keeps_alive)
+        self._enqueue(DirectExchange(request, self.line, self.on_response_complete, keep_alive=keep_alive))

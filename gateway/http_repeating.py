@@ -20,15 +20,13 @@ class RepeatingProtocol(GatewayProtocol):
         if repeated is None:
             super().data_received(data)
             if is_between and self.phase is Phase.IDLE and isinstance(self.cycle, DirectExchange):
-                keeps_alive = bool(self.parser.should_keep_alive())
-                self.border.repeats.remember(data, self.cycle.pending, keeps_alive=keeps_alive)
+                self.border.repeats.remember(data, self.cycle.pending)
             return
         self.rests_since = None
         self.disarm_head_timer()
         refusal = self.border.door.refusal(MOST_BYTES)
         if refusal is None:
-            known, request = repeated
-            self.answer_directly(request, keeps_alive=known.keeps_alive)
+            self.answer_directly(repeated)
         else:
             self.refuse(refusal)
 

@@ -6,45 +6,36 @@ about a tenth of what the gateway does for a prediction.
 
 from __future__ import annotations
 
-import msgspec
-
 from gateway.http_direct import Pending
-from gateway.replies import DirectRoute, Fields
 
 END = b"\r\n\r\n"
 MOST_HEADS, MOST_HEAD_BYTES = 256, 1024
 VARYING = frozenset((b"x-request-id", b"traceparent", b"tracestate"))
 """Fields whose values do not come again: keeping such a head would only push out others."""
 
-
-class Repeated(msgspec.Struct, frozen=True, gc=False):
-    """What a head said: where the request goes, its fields, the bytes of its body, and whether others may follow."""
-
-    route: DirectRoute
-    fields: Fields
-    length: int
-    keeps_alive: bool
+UNKNOWN = (None, 0)
 
 
 class Repeats:
     """The heads that one process knows, of requests that can be answered directly."""
 
     def __init__(self) -> None:
-        self._heads: dict[bytes, Repeated] = {}
+        self._heads: dict[bytes, tuple[Pending, int]] = {}  # without its body, and how long that is
 
-    def find(self, data: bytes) -> tuple[Repeated, Pending] | None:
+    def find(self, data: bytes) -> Pending | None:
         """Return the request that these bytes are, from its first to its last; None where only a parser can tell."""
         end = data.find(END) + len(END)
-        known = self._heads.get(data[:end])
-        if known is None or len(data) - end != known.length:
+        known, length = self._heads.get(data[:end], UNKNOWN)
+        if known is None or len(data) - end != length:
             return None
-        return known, Pending(known.route, known.fields, data[end:])
+        return Pending(known.route, known.fields, data[end:], known.keeps_alive)
 
-    def remember(self, data: bytes, request: Pending, *, keeps_alive: bool) -> None:
+    def remember(self, data: bytes, request: Pending) -> None:
         """Keep the head of a request that a parser found, if these bytes are that request and nothing else."""
         end = data.find(END) + len(END)
         if end > MOST_HEAD_BYTES or data[end:] != request.body or not VARYING.isdisjoint(request.fields):
             return
         if len(self._heads) >= MOST_HEADS:
             self._heads.clear()
-        self._heads[data[:end]] = Repeated(request.route, request.fields, len(request.body), keeps_alive)
+        known = Pending(request.route, request.fields, b"", request.keeps_alive)
+        self._heads[data[:end]] = known, len(request.body)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -29,13 +29,14 @@ def post(body: bytes, fields: bytes = b"") -> bytes:
     return HEAD % (len(body), fields) + body
 
 
+CLOSING = post(b"{}", b"Connection: close\r\n")
 PIECES = st.sampled_from(
     [
         post(b"{}"),
         post(b"{}"),
         post(b"[1]"),
         post(b"{}", b"X-Request-Id: a\r\n"),
-        post(b"{}", b"Connection: close\r\n"),
+        CLOSING,
         post(b"{}", b"Host: twice\r\n"),
         post(b"{}").replace(b"localhost", b"elsewhere"),
         post(b"{}").replace(b"Length: 2", b"Length: 1"),
@@ -140,7 +141,8 @@ def traffic(draw: st.DrawFn) -> list[list[bytes]]:
     return connections
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
+@example([[CLOSING], [CLOSING, post(b"{}")]])
 @given(traffic())
 def test_known_heads_change_no_answer(connections: list[list[bytes]]) -> None:
     """Whatever arrives, in whatever pieces, is answered as if every byte had been parsed."""
@@ -171,7 +173,7 @@ def test_few_heads_are_kept_and_none_that_varies() -> None:
 
     def remember(head: bytes, fields: Fields) -> bool:
         data = head + b"\r\n\r\n{}"
-        known.remember(data, Pending(lambda *_: Answered(), fields, b"{}"), keeps_alive=True)
+        known.remember(data, Pending(lambda *_: Answered(), fields, b"{}"))
         return known.find(data) is not None
 
     assert remember(b"POST", {})
