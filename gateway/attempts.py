@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from gateway.call import Call, Try
@@ -16,10 +17,12 @@ from gateway.model_facts import Key
 from gateway.slots import InferCall, Slot
 from inference_core.batching import Batch, Entry
 from inference_core.deadline import now
+from inference_core.errors import ModelFailed
 from inference_core.inference import Inference
 from inference_core.members import PARAMETER, Member, to_text
+from inference_core.raw_messages import read_response, request_bytes
 from inference_core.stacking import split, stack
-from inference_core.tensors import read_tensors, write_inputs
+from inference_core.tensors import Buffer, read_tensors
 from inference_pb import open_inference_pb2 as wire
 
 QUEUE_PARAMETER, COMPUTE_PARAMETER, COMPUTING_PARAMETER = "queue_us", "compute_us", "computing_at_us"
@@ -71,12 +74,12 @@ class Attempts:
         attempt = Attempt(key, slot, batch, batch.waiting())
         first: Call = attempt.entries[0].context
         request = wire.ModelInferRequest(model_name=key[0], model_version=key[1], id=first.request_id)
-        write_inputs(request, stack([entry.inputs for entry in attempt.entries]))
         members = [self._member(attempt, entry) for entry in attempt.entries]
         if len(members) > 1:
             request.parameters[PARAMETER].string_param = to_text(members)
         metadata = _metadata(first, members[0], fingerprint)
-        attempt.call = slot.infer(request, attempt.allowed, metadata)
+        inputs = stack([entry.inputs for entry in attempt.entries])
+        attempt.call = slot.infer(request_bytes(request, inputs), attempt.allowed, metadata)
         return attempt
 
     def _member(self, attempt: Attempt, entry: Entry) -> Member:
@@ -92,12 +95,13 @@ class Attempts:
         if not told.status:
             told.ended, told.status, told.code = now(), status.name, status.value[0]
 
-    def answers(self, attempt: Attempt, response: wire.ModelInferResponse) -> list[Inference]:
+    def answers(self, attempt: Attempt, data: bytes) -> list[Inference]:
         """Return each entry's answer, and note on its call how long the stages took.
 
         Raises InvalidInput or ModelFailed for a response whose tensors cannot be read or have other rows.
         """
-        outputs = read_tensors(response.outputs, response.raw_output_contents)
+        response, raw = _read(data)
+        outputs = read_tensors(response.outputs, raw)
         shares = split(outputs, [entry.rows for entry in attempt.entries])
         self.end(attempt, StatusCode.OK)  # before the requests are told, for they tell their traces
         told, parameters = attempt.told, response.parameters
@@ -112,6 +116,13 @@ class Attempts:
             call.queued = attempt.started - entry.queued_at
             call.hop, call.waited, call.computed = hop, waited, computed
         return [Inference(name, version, share) for share in shares]
+
+
+def _read(data: bytes) -> tuple[wire.ModelInferResponse, Sequence[Buffer]]:
+    try:
+        return read_response(data)
+    except DecodeError as error:
+        raise ModelFailed("The worker's answer is no message of the protocol.") from error
 
 
 def _metadata(first: Call, member: Member, fingerprint: str) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from gateway.front_door_border import Border
-from gateway.front_door_servicer import FrontDoorServicer
+from gateway.front_door_servicer import CODECS, FrontDoorServicer
 from gateway.observation import Observer
 from gateway.workers import Workers
 from inference_core.errors import ConfigurationError
@@ -78,7 +78,8 @@ class GrpcDoor:
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(gateway.max_body_bytes, self._settings))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        border = cast("grpc.aio.Server", Border(self._server, self._observer, self._settings.traffic))
+        observed = Border(self._server, self._observer, self._settings.traffic, CODECS)
+        border = cast("grpc.aio.Server", observed)
         add_GRPCInferenceServiceServicer_to_server(self._servicer, border)
         reflection.enable_server_reflection(SERVICES, self._server)
         host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host

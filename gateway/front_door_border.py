@@ -39,6 +39,7 @@ OK, CLIENT_LEFT, UNEXPECTED = 200, 499, 500
 REQUEST_ID, TRACEPARENT, TRACESTATE = "x-request-id", "traceparent", "tracestate"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Codec = tuple[Callable[[bytes], Any], Callable[[Any], bytes]]
 
 
 class Visit:
@@ -72,12 +73,18 @@ def status_of(error: errors.InferenceHubError) -> StatusCode:
 
 
 class Border:
-    """Stands before a server while a service is registered, so that its handlers are wrapped once."""
+    """Stands before a server while a service is registered, so that its handlers are wrapped once.
 
-    def __init__(self, server: grpc.aio.Server, observer: Observer, traffic: Traffic) -> None:
+    `codecs` has for a method what reads its requests and writes its responses, where that is not generated code.
+    """
+
+    def __init__(
+        self, server: grpc.aio.Server, observer: Observer, traffic: Traffic, codecs: Mapping[str, Codec]
+    ) -> None:
         self._server = server
         self._chosen = (traffic.user_header.lower(), traffic.version_header.lower())
         self._observer = observer
+        self._codecs = codecs
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
         """Do nothing: generated code gives the same handlers to the other method, by name."""
@@ -92,7 +99,8 @@ class Border:
 
     def _observed(self, method: str, handler: Handler) -> Handler:
         answer = cast("Callable[[Any, Context], Awaitable[Any]]", handler.unary_unary)
-        decode = cast("Callable[[bytes], Any]", handler.request_deserializer)
+        generated = cast("Codec", (handler.request_deserializer, handler.response_serializer))
+        decode, encode = self._codecs.get(method, generated)
 
         async def observed(request: bytes, context: Context) -> Any:
             visit = self._begin(context)
@@ -115,7 +123,7 @@ class Border:
                 context.set_trailing_metadata(visit.told())
                 return response
 
-        return grpc.unary_unary_rpc_method_handler(observed, None, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(observed, None, encode)
 
     def _begin(self, context: Context) -> Visit:
         carried = dict.fromkeys((REQUEST_ID, TRACEPARENT, TRACESTATE, *self._chosen), "")

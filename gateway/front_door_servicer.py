@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from gateway.door import Door
-from gateway.front_door_border import CURRENT, Context
+from gateway.front_door_border import CURRENT, Codec, Context
 from gateway.v2.asked import SHARED_MEMORY, Asked, Given, check_offered
 from gateway.v2.documents import MOST_TENSORS, ServerMetadata
 from gateway.v2.inferences import Inferences
 from gateway.v2.models import Models
 from inference_core.deadline import Deadline
 from inference_core.errors import InvalidInput, Overloaded
+from inference_core.raw_messages import read_request, response_bytes
 from inference_core.selection import CLASSIFICATION, Wanted, check_once, wanted
 from inference_core.settings import Gateway
-from inference_core.tensors import read_tensors, write_outputs
+from inference_core.tensors import Arrays, Buffer, read_tensors, write_outputs
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceServicer
 
 Parameters = Mapping[str, wire.InferParameter]
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A ModelInferRequest of so many bytes; `raw` are its raw contents, views of those bytes where they are large."""
+
+    message: wire.ModelInferRequest
+    raw: Sequence[Buffer]
+    size: int
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A ModelInferResponse; `outputs` are to follow it raw."""
+
+    message: wire.ModelInferResponse
+    outputs: Arrays
+
+
+def _read(data: bytes) -> Incoming:
+    return Incoming(*read_request(data), len(data))
+
+
+def _written(response: Outgoing) -> bytes:
+    return response_bytes(response.message, response.outputs)
+
+
+CODECS: Mapping[str, Codec] = {"inference.GRPCInferenceService/ModelInfer": (_read, _written)}
 
 
 class FrontDoorServicer(GRPCInferenceServiceServicer):
@@ -84,19 +113,21 @@ class FrontDoorServicer(GRPCInferenceServiceServicer):
         await self._models.unload(request.model_name, request.parameters)
         return wire.RepositoryModelUnloadResponse()
 
-    async def ModelInfer(self, request: wire.ModelInferRequest, context: Context) -> wire.ModelInferResponse:
+    async def ModelInfer(self, request: Incoming, context: Context) -> Outgoing:  # type: ignore[override]  # see CODECS
         """Run a model on rows; the answer is raw exactly when the request was."""
-        model, version, is_raw = request.model_name, request.model_version, bool(request.raw_input_contents)
+        message = request.message
         remaining: float | None = context.time_remaining()
         longest = self._longest_seconds
         call = CURRENT.get().predict(Deadline.after(longest if remaining is None else min(remaining, longest)))
-        self._check_memory(request.ByteSize())
-        self._inferences.check(model, version, call)
-        asked = _asked(request)
-        inference = await self._inferences.answer(model, version, asked, call)
+        self._check_memory(request.size)
+        self._inferences.check(message.model_name, message.model_version, call)
+        asked, is_raw = _asked(message, request.raw), bool(request.raw)
+        del request
+        inference = await self._inferences.answer(message.model_name, message.model_version, asked, call)
         response = wire.ModelInferResponse(model_name=inference.model, model_version=inference.version, id=asked.id)
-        write_outputs(response, inference.outputs, raw=is_raw)
-        return response
+        if not is_raw:
+            write_outputs(response, inference.outputs, raw=False)
+        return Outgoing(response, inference.outputs if is_raw else {})
 
     def _check_memory(self, size: int) -> None:
         refusal = self._door.refusal(size)
@@ -104,12 +135,12 @@ class FrontDoorServicer(GRPCInferenceServiceServicer):
             raise Overloaded(refusal.sentence, "memory")
 
 
-def _asked(request: wire.ModelInferRequest) -> Asked:
+def _asked(request: wire.ModelInferRequest, raw: Sequence[Buffer]) -> Asked:
     if len(request.inputs) > MOST_TENSORS:
         raise InvalidInput(f"A request has at most {MOST_TENSORS} input tensors.")
     for tensor in request.inputs:
         check_offered(_given(tensor.parameters), SHARED_MEMORY)
-    inputs = read_tensors(request.inputs, request.raw_input_contents)
+    inputs = read_tensors(request.inputs, raw)
     wants = [_wanted(output) for output in request.outputs]
     check_once(wants)
     return Asked(inputs, wants, request.id, _given(request.parameters))

@@ -49,7 +49,7 @@ class InferCall(Protocol):
     """A ModelInfer call under way."""
 
     def __await__(self) -> Any:
-        """Wait for the response; raises AioRpcError."""
+        """Wait for the serialised response; raises AioRpcError."""
 
     def cancel(self) -> bool:
         """End the call."""
@@ -100,9 +100,7 @@ class Slot:
     def connect(self) -> None:
         """Create the channel and follow the worker's health; call it inside the running loop, after every fork."""
         self._channel = grpc.aio.insecure_channel(f"unix:{self.path}", self.options)
-        self._infer = self._channel.unary_unary(
-            INFER, wire.ModelInferRequest.SerializeToString, wire.ModelInferResponse.FromString
-        )
+        self._infer: Callable[..., InferCall] = self._channel.unary_unary(INFER)
         self._minder = asyncio.get_running_loop().create_task(self._mind())
         self._suspicion: asyncio.Task[None] | None = None
 
@@ -127,10 +125,8 @@ class Slot:
             return False
         return connections == self.connections
 
-    def infer(
-        self, request: wire.ModelInferRequest, timeout: float, metadata: tuple[tuple[str, str], ...]
-    ) -> InferCall:
-        """Begin a call; it fails at once where there is no connection."""
+    def infer(self, request: bytes, timeout: float, metadata: tuple[tuple[str, str], ...]) -> InferCall:
+        """Begin a call, with a serialised ModelInferRequest; it fails at once where there is no connection."""
         return self._infer(request, timeout=timeout, metadata=metadata)
 
     def suspect(self) -> None:

@@ -88,6 +88,25 @@ def read_tensors(tensors: Sequence[Tensor], raw: Sequence[Buffer]) -> Arrays:
     return arrays
 
 
+def describe_inputs(request: wire.ModelInferRequest, arrays: Arrays) -> None:
+    """Append named arrays to a request without their values."""
+    for name, array in arrays.items():
+        request.inputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+
+
+def describe_outputs(response: wire.ModelInferResponse, arrays: Arrays) -> None:
+    """Append named arrays to a response without their values."""
+    for name, array in arrays.items():
+        response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+
+
+def aligned(arrays: Arrays) -> Arrays:
+    """Return arrays that lie in memory as a model expects; views of a message may begin at any byte."""
+    if all(array.flags.aligned for array in arrays.values()):
+        return arrays
+    return {name: array if array.flags.aligned else array.copy() for name, array in arrays.items()}
+
+
 def write_inputs(request: wire.ModelInferRequest, arrays: Arrays) -> None:
     """Append named arrays to a request, raw."""
     for name, array in arrays.items():

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from inference_core import errors
+from inference_core.raw_messages import LARGE_BYTES, read_request, response_bytes
 from model_service.call import CURRENT, Call
 from model_service.isolation import FINGERPRINT
 from model_service.observation import Observer
@@ -33,6 +34,7 @@ STATUS: Mapping[type[errors.InferenceHubError], StatusCode] = {
 """Nearest class in an error's ancestry decides."""
 
 SERVICE = "inference.GRPCInferenceService"
+INFER = f"{SERVICE}/ModelInfer"
 PROBES = {f"{SERVICE}/{probe}" for probe in ("ServerLive", "ServerReady", "ModelReady", "RepositoryIndex")}
 """Asked every second by gateways and people; they raise nothing, and their traces would drown the others."""
 
@@ -90,6 +92,7 @@ class Border:
     def _observed(self, method: str, handler: Handler) -> Handler:
         answer = cast("Callable[[Any, Context], Awaitable[Any]]", handler.unary_unary)
         decode = cast("Callable[[bytes], Any]", handler.request_deserializer)
+        encode = cast("Callable[[Any], bytes]", handler.response_serializer)
         observer = self._observer
 
         async def observed(request: bytes, context: Context) -> Any:
@@ -101,7 +104,9 @@ class Border:
             CURRENT.set(call)
             SUBJECT.set(call.describe)
             try:
-                response = await answer(_decoded(decode, request), context)
+                message = _decoded(decode, request, call)
+                del request
+                response = await answer(message, context)
             except BaseException as error:
                 status = _status(error, context)
                 observer.end(call, status, error)
@@ -110,17 +115,20 @@ class Border:
                 await _abort(context, status, error, call)
             else:
                 observer.end(call, StatusCode.OK, None)
-                return response
+                return encode(response) if call.outputs is None else response_bytes(response, call.outputs)
 
         # Without a deserializer the message arrives here as bytes, and one that is broken is refused like the rest.
-        return grpc.unary_unary_rpc_method_handler(observed, None, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(observed)
 
 
-def _decoded(decode: Callable[[bytes], Any], request: bytes) -> Any:
+def _decoded(decode: Callable[[bytes], Any], request: bytes, call: Call) -> Any:
     try:
-        return decode(request)
+        if call.method != INFER or len(request) < LARGE_BYTES:
+            return decode(request)
+        message, call.raw = read_request(request)
     except DecodeError as error:
         raise errors.InvalidInput("The message is not the protobuf message that this method takes.") from error
+    return message
 
 
 def _status(error: BaseException, context: Context) -> StatusCode:

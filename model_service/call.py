@@ -11,6 +11,7 @@ from opentelemetry.trace import Link
 from inference_core.deadline import now
 from inference_core.members import from_text
 from inference_core.names import request_id_from
+from inference_core.tensors import Arrays, Buffer
 from otel.recorder import Place, link_to
 from otel.requests import RequestTrace, new_span_id, new_trace_id
 
@@ -87,7 +88,8 @@ class Computation:
 class Call:
     """One RPC. `started_at` is on the clock of Deadline; `requests` counts the requests that its rows belong to.
 
-    `fingerprint` is that of an input which is to run alone, because it may have killed workers.
+    `fingerprint` is that of an input which is to run alone, because it may have killed workers. `raw` are the raw
+    contents of a large request, and `outputs` what is to follow the response raw; neither is in the messages then.
     """
 
     __slots__ = (
@@ -98,6 +100,8 @@ class Call:
         "members",
         "method",
         "model",
+        "outputs",
+        "raw",
         "requests",
         "started_at",
         "trace",
@@ -112,6 +116,8 @@ class Call:
         self.fingerprint = ""
         self.requests = 1
         self.computation: Computation | None = None
+        self.raw: Sequence[Buffer] | None = None
+        self.outputs: Arrays | None = None
         self._offered_id = offered_id
 
     @property

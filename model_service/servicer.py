@@ -10,7 +10,9 @@ import grpc
 from inference_core.deadline import Deadline
 from inference_core.errors import InvalidInput, NoWorker, UnknownModel
 from inference_core.members import PARAMETER
-from inference_core.tensors import Arrays, read_tensors, write_outputs
+from inference_core.raw_messages import is_large
+from inference_core.selection import CLASSIFICATION, check_once, selected, wanted
+from inference_core.tensors import aligned, read_tensors, write_outputs
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceServicer
 from model_service.call import CURRENT
@@ -150,9 +152,12 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         deadline = deadline_of(context, self._default_deadline)
         if len(request.inputs) > MAX_TENSORS:
             raise InvalidInput(f"A request has at most {MAX_TENSORS} input tensors.")
-        inputs = read_tensors(request.inputs, request.raw_input_contents)
-        wanted = [output.name for output in request.outputs]
         call = CURRENT.get()
+        raw = request.raw_input_contents if call.raw is None else call.raw
+        inputs, is_raw, call.raw = aligned(read_tensors(request.inputs, raw)), bool(raw), None
+        del raw
+        wants = [wanted(output.name, _classes(output)) for output in request.outputs]
+        check_once(wants)
         if PARAMETER in request.parameters:
             call.carry(request.parameters[PARAMETER].string_param)
         result = await self._engine.infer(request.model_name, request.model_version, inputs, deadline, call)
@@ -161,8 +166,16 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
             response.parameters["queue_us"].int64_param = call.computation.queue_microseconds
             response.parameters["compute_us"].int64_param = call.computation.compute_microseconds
             response.parameters["computing_at_us"].int64_param = call.computation.computing_at_microseconds
-        write_outputs(response, _selected(result.outputs, wanted), raw=bool(request.raw_input_contents))
+        outputs = selected(result.model, result.outputs, wants)
+        if is_raw and is_large(outputs):
+            call.outputs = outputs
+        else:
+            write_outputs(response, outputs, raw=is_raw)
         return response
+
+
+def _classes(output: wire.ModelInferRequest.InferRequestedOutputTensor) -> int:
+    return output.parameters[CLASSIFICATION].int64_param if CLASSIFICATION in output.parameters else 0
 
 
 def _check_repository(name: str) -> None:
@@ -172,13 +185,6 @@ def _check_repository(name: str) -> None:
 
 def _quoted(name: str) -> str:
     return repr(name[:64])
-
-
-def _selected(outputs: Arrays, wanted: list[str]) -> Arrays:
-    unknown = [name for name in wanted if name not in outputs]
-    if unknown or len(set(wanted)) != len(wanted):
-        raise InvalidInput(f"Ask for each output once; this model's are {', '.join(outputs)}.")
-    return {name: outputs[name] for name in wanted} if wanted else outputs
 
 
 def _metadata(model: LoadedModel, versions: list[str]) -> wire.ModelMetadataResponse:

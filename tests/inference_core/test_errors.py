@@ -61,4 +61,5 @@ def test_input_errors_are_one_family() -> None:
         "InputTooLarge",
         "SlowInput",
         "UnsupportedInput",
+        "NotOffered",
     }

@@ -83,18 +83,23 @@ async def test_wanted_outputs_come_alone_and_in_order() -> None:
     assert len(answer.raw_output_contents) == 2
 
 
-@pytest.mark.parametrize("wanted", [["nothing"], ["class_id", "class_id"], [""], ["doubled", "Doubled"]])
-async def test_outputs_that_are_not_there_are_refused(wanted: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("wants", "sentence"),
+    [
+        (["nothing"], "Model {} has no output 'nothing'; its outputs are class_id, confidence, doubled."),
+        (["class_id", "class_id"], "Ask for each output once."),
+        ([""], "Model {} has no output ''; its outputs are class_id, confidence, doubled."),
+        (["doubled", "Doubled"], "Model {} has no output 'Doubled'; its outputs are class_id, confidence, doubled."),
+    ],
+)
+async def test_outputs_that_are_not_there_are_refused(wants: list[str], sentence: str) -> None:
     """An unknown or repeated output is refused with the outputs that there are."""
     request = infer_request()
-    for name in wanted:
+    for name in wants:
         request.outputs.add(name=name)
     async with running_worker() as worker:
         end = await end_of(worker.protocol.ModelInfer(request))
-    assert end == (
-        StatusCode.INVALID_ARGUMENT,
-        "Ask for each output once; this model's are class_id, confidence, doubled.",
-    )
+    assert end == (StatusCode.INVALID_ARGUMENT, sentence.format(request.model_name))
 
 
 @pytest.mark.parametrize(("version", "answers"), [("", "2"), ("1", "1"), ("2", "2")])
