@@ -97,7 +97,7 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 50051
     repositories: tuple[str, ...] = ("models", "model_service/models")
     repository: str = ""
-    poll_interval: Annotated[float, Meta(ge=0, le=60)] = 0.5
+    poll_interval: Annotated[float, Meta(ge=0, le=60)] = 0.25
     load_timeout: Seconds = 120.0
     max_message_bytes: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 64 * 1024 * 1024
     default_deadline: Seconds = 30.0

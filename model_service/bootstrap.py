@@ -47,6 +47,7 @@ log = structlog.get_logger()
 async def serve(settings: Settings, slot: int) -> None:
     """Serve until SIGTERM or SIGINT; raises ConfigurationError when the worker cannot start."""
     started = time.perf_counter()
+    memory.separate()
     stop = _stop_event()
     lock = _locked_slot(settings, slot)
     # The gateway decides what is sampled; its workers always follow.

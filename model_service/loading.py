@@ -6,8 +6,10 @@ entry point group `inference_hub.runtimes`. It is imported when the first model 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -57,6 +59,13 @@ def load_and_try(model: ModelOnDisk, overrides: Mapping[str, Parameter] = NO_OVE
         runtime.close()
         raise
     return replace(model, description=description), runtime
+
+
+def prepare(model: ModelOnDisk) -> None:
+    """Import what a version will need, so that loading it takes no longer than it must; failures are for `load`."""
+    with contextlib.suppress(Exception):
+        module = sys.modules[_loader(model).__module__]
+        importlib.import_module(getattr(module, "LIBRARY", "numpy"))
 
 
 def known_runtimes() -> list[str]:

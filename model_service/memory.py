@@ -8,6 +8,23 @@ import gc
 from model_service.inline import COLLECTIONS
 
 GC_THRESHOLDS = (10_000, 20, 50)
+MEBIBYTE = 1024 * 1024
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+"""Of mallopt(3)."""
+
+ALLOCATION = ((M_MMAP_THRESHOLD, 4 * MEBIBYTE), (M_TRIM_THRESHOLD, 64 * MEBIBYTE), (M_ARENA_MAX, 4))
+
+
+def separate() -> None:
+    """Have large blocks, as weights are, mapped by themselves, so that freeing one gives its pages back."""
+    # Left alone, glibc takes the first large block that is freed as a sign to keep such blocks for reuse, up to 32 MiB,
+    # and each thread that loads a model for itself.
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return  # not glibc
+    for option, value in ALLOCATION:
+        mallopt(option, value)
 
 
 def freeze() -> None:

@@ -8,6 +8,7 @@ place as a whole, and the old one is freed when its calls have ended. Whatever g
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Coroutine, Mapping
 from functools import partial
@@ -22,7 +23,7 @@ from model_service import memory
 from model_service.contents import digest_of
 from model_service.description import Parameter
 from model_service.engine import Engine
-from model_service.loading import NO_OVERRIDES, load_and_try
+from model_service.loading import NO_OVERRIDES, load_and_try, prepare
 from model_service.registry import LoadedModel, Registry, State
 from model_service.repository import FoundModel, ModelOnDisk
 from model_service.shelf import Kept, Shelf
@@ -45,7 +46,7 @@ class Loading(msgspec.Struct, frozen=True):
 
     roots: tuple[Path, ...]
     threads: int = 1
-    poll_seconds: float = 0.5
+    poll_seconds: float = 0.25
     settle_seconds: float = 0.4
     load_seconds: float = 120.0
     drain_seconds: float = 30.0
@@ -60,6 +61,7 @@ class Placing:
         self._registry = registry
         self._engine = engine
         self._loading = loading
+        self._prepared: set[str] = set()
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -103,8 +105,10 @@ class Placing:
         for on_disk in found.versions:
             if shelf.is_due(on_disk, self._loading.settle_seconds, eager=eager):
                 await self._replace(shelf, on_disk)
-            else:
+            elif shelf.has_tried(on_disk):
                 self._settled(shelf, on_disk.version)
+            else:
+                self._prepare(on_disk)
         if found.description is not None:
             self._registry.name_labels(shelf.name, found.description.label_versions)
             self._registry.prefer(shelf.name, str(found.description.default_version))
@@ -154,6 +158,12 @@ class Placing:
         elif version in shelf.loaded:
             shelf.keep(on_disk, shelf.loaded[version])
             self._note_problem(shelf, version, "")
+
+    def _prepare(self, on_disk: ModelOnDisk) -> None:
+        # While its files settle, for large libraries take seconds to import.
+        if on_disk.description.runtime not in self._prepared:
+            self._prepared.add(on_disk.description.runtime)
+            threading.Thread(target=prepare, args=(on_disk,), name="prepare", daemon=True).start()
 
     def _settled(self, shelf: Shelf, version: str) -> None:
         # It serves as it is on disk: what was wrong with model.toml or the folder meanwhile is no longer so.

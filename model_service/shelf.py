@@ -48,8 +48,7 @@ class Shelf:
     def is_due(self, on_disk: ModelOnDisk, settle_seconds: float, *, eager: bool) -> bool:
         """Tell whether a version is to be loaded: it is another than what was loaded or tried, and stays as it is."""
         contents = on_disk.stamp, on_disk.description
-        is_tried = self._done.get(on_disk.version) == contents
-        if is_tried and not (eager and on_disk.version in self._failed):
+        if self.has_tried(on_disk) and not (eager and on_disk.version in self._failed):
             return False
         before, since = self._seen.get(on_disk.version, (None, 0.0))
         if before != contents:
@@ -67,6 +66,10 @@ class Shelf:
         """Note that a version cannot be loaded as it is."""
         self._failed.add(on_disk.version)
         self._done[on_disk.version] = on_disk.stamp, on_disk.description
+
+    def has_tried(self, on_disk: ModelOnDisk) -> bool:
+        """Tell whether a version was loaded, or could not be, as it is now."""
+        return self._done.get(on_disk.version) == (on_disk.stamp, on_disk.description)
 
     def has_failed(self, version: str) -> bool:
         """Tell whether what is on disk of a version could not be loaded."""

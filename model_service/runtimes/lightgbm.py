@@ -20,6 +20,7 @@ from model_service.runtime import Runtime
 from model_service.scores import BINARY, FEATURES, PREDICTION, both, classes_of, classified, features_of, labels_of
 from model_service.thread_counts import threads_of
 
+LIBRARY = "lightgbm"
 FILE = "model.txt"
 MULTICLASS = ("multiclass", "multiclassova")
 
@@ -50,7 +51,7 @@ class LightgbmRuntime:
 
 def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
     """Load the booster; raises ConfigurationError with the file and the reason."""
-    lightgbm = imported("lightgbm", "lightgbm", model.file)
+    lightgbm = imported(LIBRARY, model)
     threads = threads_of(model, parameters)
     file = model.folder / FILE
     if not file.is_file():

@@ -22,6 +22,7 @@ from model_service.repository import ModelOnDisk
 from model_service.runtime import Runtime
 from model_service.scores import classes_of, classified, features_of, labels_of
 
+LIBRARY = "skops.io"
 FILE = "model.skops"
 PICKLES = ("model.joblib", "model.pkl")
 
@@ -87,7 +88,7 @@ def _estimator(model: ModelOnDisk) -> Any:
 
 
 def _from_skops(model: ModelOnDisk, file: Path) -> Any:
-    skops = imported("skops.io", "sklearn", model.file)
+    skops = imported(LIBRARY, model)
     if not file.is_file():
         raise ConfigurationError(f"Model file {file} is missing; write it with skops.io.dump(estimator, {FILE!r}).")
     trusted = set(model.description.trusted_types)
@@ -104,7 +105,7 @@ def _from_skops(model: ModelOnDisk, file: Path) -> Any:
 
 
 def _from_pickle(model: ModelOnDisk, file: Path) -> Any:
-    joblib = imported("joblib", "sklearn", model.file)
+    joblib = imported("joblib", model)
     try:
         return joblib.load(file)
     except Exception as error:

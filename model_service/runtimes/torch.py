@@ -24,6 +24,7 @@ from model_service.optional import imported
 from model_service.repository import ModelOnDisk
 from model_service.runtime import Runtime
 
+LIBRARY = "torch"
 EXPORTED, SCRIPTED = "model.pt2", "model.pt"
 ONLY_WEIGHTS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """torch.export.load asks for full pickle in some places; this variable of torch.load overrules it."""
@@ -62,7 +63,7 @@ def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
     if parameters:
         raise ConfigurationError(f"{model.file}: parameters.{min(parameters)}: this runtime takes none.")
     _check_signature(model)
-    torch = imported("torch", "torch", model.file)
+    torch = imported(LIBRARY, model)
     file = next((model.folder / name for name in (EXPORTED, SCRIPTED) if (model.folder / name).is_file()), None)
     if file is None:
         raise ConfigurationError(f"Model file {model.folder / EXPORTED} is missing; write it with torch.export.save.")

@@ -21,6 +21,7 @@ from model_service.runtime import Runtime
 from model_service.scores import BINARY, FEATURES, PREDICTION, both, classes_of, classified, features_of, labels_of
 from model_service.thread_counts import threads_of
 
+LIBRARY = "xgboost"
 FILES = ("model.ubj", "model.json")
 
 
@@ -48,7 +49,7 @@ class XgboostRuntime:
 
 def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
     """Load the booster; raises ConfigurationError with the file and the reason."""
-    xgboost = imported("xgboost", "xgboost", model.file)
+    xgboost = imported(LIBRARY, model)
     threads = threads_of(model, parameters)
     file = next((model.folder / name for name in FILES if (model.folder / name).is_file()), None)
     if file is None:

@@ -52,6 +52,6 @@ def source_of(runtime: Runtime) -> Any:
     return sys.modules[runtime._module_name]
 
 
-def shipped(name: str) -> ModelOnDisk:
-    """Return the first version of a model that ships."""
-    return next(model for model in discover(SHIPPED) if model.name == name)
+def shipped(name: str, version: str = "1") -> ModelOnDisk:
+    """Return a version of a model that ships."""
+    return next(model for model in discover(SHIPPED) if (model.name, model.version) == (name, version))

@@ -39,9 +39,10 @@ def refusal(root: Path) -> str:
 
 
 def test_the_shipped_repository_holds_its_three_models() -> None:
-    """What ships is found, each model in version 1."""
+    """What ships is found, the digits in two versions."""
     assert [(model.name, model.version) for model in discover(SHIPPED)] == [
         ("digits", "1"),
+        ("digits", "2"),
         ("sentiment", "1"),
         ("v1-mock", "1"),
     ]

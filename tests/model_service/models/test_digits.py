@@ -1,4 +1,4 @@
-"""The digits model: the committed graph, its card and the script that writes it."""
+"""The digits model: the committed graphs, their card and the script that writes them."""
 
 from __future__ import annotations
 
@@ -37,20 +37,22 @@ def held_out() -> tuple[Array, Array]:
     return pixels, digits
 
 
-def test_the_committed_model_reaches_its_accuracy() -> None:
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_the_committed_model_reaches_its_accuracy(version: str) -> None:
     """Through our runtime the committed file reaches, on digits it never saw, the accuracy that metrics.json states."""
     pixels, digits = held_out()
-    outputs = load(shipped("digits")).predict({"features": pixels})
+    outputs = load(shipped("digits", version)).predict({"features": pixels})
     accuracy = float((outputs["class_id"] == digits).mean())
-    stated = json.loads((FOLDER / "1" / "metrics.json").read_text())
+    stated = json.loads((FOLDER / version / "metrics.json").read_text())
     assert accuracy >= 0.95
     assert (round(accuracy, 4), len(digits)) == (stated["held_out_accuracy"], stated["held_out_rows"])
 
 
-def test_the_outputs_belong_together() -> None:
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_the_outputs_belong_together(version: str) -> None:
     """Class, label and confidence are those of the highest probability, in the declared dtypes."""
     pixels, _ = held_out()
-    outputs = load(shipped("digits")).predict({"features": pixels})
+    outputs = load(shipped("digits", version)).predict({"features": pixels})
     rows = np.arange(len(pixels))
     assert {name: array.dtype.name for name, array in outputs.items()} == {
         "class_id": "int32",
@@ -65,13 +67,14 @@ def test_the_outputs_belong_together() -> None:
     assert 0 <= outputs["confidence"].min() <= outputs["confidence"].max() <= 1
 
 
-def test_training_again_gives_the_same_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_training_again_gives_the_same_model(tmp_path: Path, capsys: pytest.CaptureFixture[str], version: str) -> None:
     """The script prints an accuracy from 0.95 and writes a model with the committed one's answers, below 1 MB."""
-    script().main(["--output", str(tmp_path)])
+    script().main(["--output", str(tmp_path), "--version", version])
     assert float(capsys.readouterr().out.removeprefix("held-out accuracy: ")) >= 0.95
     assert json.loads((tmp_path / "metrics.json").read_text())["held_out_accuracy"] >= 0.95
-    assert max(f.stat().st_size for f in (tmp_path / "model.onnx", FOLDER / "1" / "model.onnx")) <= 1_000_000
-    committed = shipped("digits")
+    assert max(f.stat().st_size for f in (tmp_path / "model.onnx", FOLDER / version / "model.onnx")) <= 1_000_000
+    committed = shipped("digits", version)
     pixels, _ = held_out()
     ours = load(committed).predict({"features": pixels})
     again = load(replace(committed, folder=tmp_path)).predict({"features": pixels})
@@ -104,3 +107,9 @@ def test_every_card_names_what_its_model_takes_and_gives(name: str) -> None:
     for tensor in (*description.inputs, *description.outputs):
         assert f"| `{tensor.name}` | {tensor.datatype} | {list(tensor.shape)} |" in card
     assert "curl http://localhost:3000/predict" in card
+
+
+def test_the_forest_serves_until_somebody_says_otherwise() -> None:
+    """Without a version the first one answers; the second one is there by its label, for traffic to be split."""
+    description = shipped("digits").description
+    assert (description.default_version, description.label_versions) == ("1", {"stable": "1", "canary": "2"})
