@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline shadow fuzz proto lock
+.PHONY: help up down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline reload shadow fuzz proto lock
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ chaos: .venv/installed ## faults under load, on a system of its own: what client
 
 goodput: .venv/installed ## overload on a system of its own: answers in time, refusals, recovery (needs two cores)
 	@$(BIN)/python -m deploy.goodput $(ARGS)
+
+reload: .venv/developed ## models come and go under load: does a request fail, does memory come back?
+	@$(BIN)/python -m deploy.reload $(ARGS)
 
 headofline: .venv/installed ## whether a quick model keeps its p99 while 200 requests wait for a slow one
 	@$(BIN)/python -m deploy.headofline $(ARGS)

@@ -57,7 +57,7 @@ def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
     if not file.is_file():
         raise ConfigurationError(f"Model file {file} is missing; write it with booster.save_model.")
     try:
-        booster = lightgbm.Booster(model_file=str(file), params={"verbosity": -1})
+        booster = lightgbm.Booster(model_file=str(file))
         classes = _classes(booster)
     except Exception as error:
         raise ConfigurationError(f"Model file {file} cannot be loaded: {error}") from error

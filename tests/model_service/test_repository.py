@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import string
 import subprocess
 import sys
@@ -16,9 +14,8 @@ from hypothesis import strategies as st
 
 from inference_core.errors import ConfigurationError
 from inference_core.names import is_model_name
-from inference_core.settings import CHECKOUT
-from model_service.description import Description
 from model_service.loading import load
+from model_service.repository import scan
 from model_service.runtimes.python import PythonRuntime
 from tests.model_service.repository_tree import PYTHON_TOML, SHIPPED, add_model, discover, shipped
 
@@ -46,24 +43,6 @@ def test_the_shipped_repository_holds_its_three_models() -> None:
         ("sentiment", "1"),
         ("v1-mock", "1"),
     ]
-
-
-def test_the_guide_says_what_is_so(tmp_path: Path) -> None:
-    """docs/MODELS.md lists every key of model.toml with its default, and its example is accepted."""
-    guide = (CHECKOUT / "docs" / "MODELS.md").read_text()
-    example = guide.partition("## model.toml")[2].partition("```toml\n")[2].partition("```")[0]
-    add_model(tmp_path, "example", example)
-    assert [model.description.max_batch_size for model in discover(tmp_path)] == [32]
-    rows = [line for line in guide.splitlines() if line.startswith("| `")]
-    assert {key for row in rows for key in re.findall(r"`(\w+)`", row.split("|")[1])} == set(
-        Description.__struct_fields__
-    )
-    told = {row.split("`")[1]: row.split("|")[2].strip() for row in rows}
-    plain = Description("python")
-    for key in Description.__struct_fields__[3:]:
-        value = getattr(plain, key)
-        default = {} if key == "limits" else value
-        assert told[key] == json.dumps(default)
 
 
 def test_versions_are_sorted_as_numbers_before_words(tmp_path: Path) -> None:
@@ -139,6 +118,51 @@ def test_links_may_not_leave_the_repository(tmp_path: Path, place: str) -> None:
     assert "leaves the model repository" in refusal(root)
 
 
+def test_devices_and_pipes_are_refused(tmp_path: Path) -> None:
+    """Only files and folders make a version: reading a pipe would wait for ever."""
+    folder = add_model(tmp_path, "model")
+    os.mkfifo(folder / "1" / "weights")
+    assert f"{folder / '1' / 'weights'} is not a regular file" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["versions = ['../1']", "default_version = '../1'", "labels = {a = '../1'}"])
+def test_versions_in_a_description_are_names(tmp_path: Path, key: str) -> None:
+    """No version that model.toml names can be a path, and the line is told."""
+    add_model(tmp_path, "model", f"\n{key}\n{PYTHON_TOML}")
+    assert "model.toml:2: " in refusal(tmp_path)
+    assert "'../1' cannot be a version or label" in refusal(tmp_path)
+
+
+def test_one_broken_model_or_version_hurts_no_other(tmp_path: Path) -> None:
+    """What is wrong is told by model and version, and everything else is found."""
+    add_model(tmp_path, "fine")
+    add_model(tmp_path, "broken", "runtime = ")
+    half = add_model(tmp_path, "half", versions=("1", "2"))
+    (half / "1" / "link").symlink_to("/etc")
+    found = scan([tmp_path, tmp_path / "nowhere"])
+    assert {name: [each.version for each in model.versions] for name, model in found.models.items()} == {
+        "broken": [],
+        "fine": ["1"],
+        "half": ["2"],
+    }
+    assert [list(model.problems) for model in found.models.values()] == [[""], [], ["1"]]
+    assert "nowhere cannot be read" in found.problems[0]
+
+
+def test_the_first_repository_counts(tmp_path: Path) -> None:
+    """Of two models with one name that in the first repository is taken, and the other one is told of."""
+    first, second = (add_model(tmp_path / root, "model") for root in ("a", "b"))
+    found = scan([tmp_path / "a", tmp_path / "b"])
+    assert found.models["model"].folder == first
+    assert found.problems == (f"{second} is left out: {first} has that name.",)
+
+
+def test_a_repository_that_everybody_may_write_to_is_told(tmp_path: Path) -> None:
+    """Whoever may write a model.py runs code in the workers, so the mode of the root is looked at."""
+    tmp_path.chmod(0o777)
+    assert f"chmod o-w {tmp_path}" in scan([tmp_path]).problems[0]
+
+
 def test_links_inside_the_repository_are_followed(tmp_path: Path) -> None:
     """A version may be a link to its neighbour, and the root itself a link to the repository."""
     folder = add_model(tmp_path / "root", "model")
@@ -164,43 +188,6 @@ def test_a_description_that_is_no_file_is_refused(tmp_path: Path) -> None:
     (folder / "model.toml").unlink()
     os.mkfifo(folder / "model.toml")
     assert "not a regular file" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "parts"),
-    [
-        ('runtime = "python"', 'runtine = "python"', ["runtine", "'runtime'"]),
-        ('name = "features"', 'name = "features"\nshapes = [-1]', ["inputs[0].shapes", "'shape'"]),
-        ('datatype = "INT32"', 'data_type = "INT32"', ["outputs[0].data_type", "'datatype'"]),
-        ('datatype = "FP32"', 'datatype = "FP31"', ["inputs[0].datatype", "FP31", "'FP32'"]),
-        ('runtime = "python"', 'runtime = "python"\nqwxyz = 1', ["qwxyz", "known here: runtime, inputs"]),
-        ('runtime = "python"', "runtime = 3", ["`$.runtime`", "`str`", "`int`"]),
-        ('runtime = "python"', 'runtime = "python"\ninstances = 0', ["`$.instances`", ">= 1"]),
-        ('runtime = "python"', 'runtime = "python"\ninstances = 65', ["`$.instances`", "<= 64"]),
-        ('runtime = "python"', 'runtime = "python"\ninstances = true', ["`$.instances`"]),
-        ('runtime = "python"', 'runtime = "python"\nparameters = {a = [1]}', ["`$.parameters[...]`"]),
-        ('runtime = "python"', "", ["`runtime`"]),
-        ("shape = [-1, -1]", "shape = [4, -1]", ["inputs[0].shape", "first dimension"]),
-        ("shape = [-1, -1]", "shape = [-1, 0]", ["inputs[0].shape", "at least 1"]),
-        ("shape = [-1, -1]", "shape = []", ["`$.inputs[0].shape`"]),
-        ("shape = [-1, -1]", 'shape = ["any"]', ["`$.inputs[0].shape[0]`"]),
-        ("[[inputs]]", "[inputs]", ["`$.inputs`"]),
-        ('name = "features"', 'name = ""', ["`$.inputs[0].name`"]),
-        ('runtime = "python"', "runtime = ", ["line 2"]),
-    ],
-)
-def test_a_bad_description_is_explained(tmp_path: Path, before: str, after: str, parts: list[str]) -> None:
-    """An unknown key, a wrong type or a value out of range is refused with file, key and what would be right."""
-    assert before in PYTHON_TOML
-    folder = add_model(tmp_path, "model", PYTHON_TOML.replace(before, after, 1))
-    message = refusal(tmp_path)
-    assert all(part in message for part in [str(folder / "model.toml"), *parts]), message
-
-
-def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
-    """A name stands for one input only."""
-    add_model(tmp_path, "model", PYTHON_TOML + '[[inputs]]\nname = "features"\ndatatype = "FP32"\nshape = [-1]\n')
-    assert "inputs: two tensors have the same name" in refusal(tmp_path)
 
 
 def test_a_description_that_is_not_utf8_is_refused(tmp_path: Path) -> None:

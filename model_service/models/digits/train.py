@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def network() -> Any:
     return make_pipeline(StandardScaler(), layers)
 
 
-VERSIONS = {
+VERSIONS: dict[str, tuple[Callable[[], Any], dict[str, float]]] = {
     "1": (forest, {"trees": TREES, "rows_per_leaf": ROWS_PER_LEAF}),
     "2": (network, {"hidden_units": HIDDEN_UNITS, "weight_decay": WEIGHT_DECAY}),
 }

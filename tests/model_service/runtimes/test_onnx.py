@@ -155,3 +155,49 @@ def test_running_and_loading_say_nothing(tmp_path: Path, capfd: pytest.CaptureFi
     """ONNX Runtime writes nothing below an error to the process's output."""
     load(sum_model(tmp_path)).predict({"left": np.ones((1, 2), np.float32), "right": np.ones((1, 2), np.float32)})
     assert capfd.readouterr() == ("", "")
+
+
+def with_external(root: Path, location: str) -> ModelOnDisk:
+    """Write a model whose weights, two numbers, lie in another file."""
+    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+    for key, text in (("location", location), ("offset", "0"), ("length", "8")):
+        weights.external_data.add(key=key, value=text)
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "test", [value("x", ["n", 2])], [value("y", ["n", 2])], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    folder = add_model(root, "model", 'runtime = "onnx"\n')
+    (folder / "1" / "model.onnx").write_bytes(model.SerializeToString())
+    return discover(root)[0]
+
+
+def test_weights_in_the_versions_folder_are_read(tmp_path: Path) -> None:
+    """External data beside the graph is part of the model; inputs and outputs are read from the graph."""
+    model = with_external(tmp_path, "weights")
+    np.array([7, 8], np.float32).tofile(model.folder / "weights")
+    complete, runtime = load_and_try(model)
+    assert [(one.name, one.datatype, one.shape) for one in complete.description.inputs] == [("x", "FP32", (-1, 2))]
+    assert runtime.predict({"x": np.zeros((1, 2), np.float32)})["y"].tolist() == [[7, 8]]
+
+
+@pytest.mark.parametrize("location", ["../weights", "../../../outside", "/ABSOLUTE", "deep/../../weights", "link"])
+def test_weights_elsewhere_are_refused(tmp_path: Path, location: str) -> None:
+    """A graph cannot read a file outside of its version's folder, by no kind of path and by no link."""
+    outside = tmp_path / "outside"
+    np.array([7, 8], np.float32).tofile(outside)
+    model = with_external(tmp_path / "models", location.replace("/ABSOLUTE", str(outside)))
+    np.array([7, 8], np.float32).tofile(model.file.parent / "weights")
+    (model.folder / "deep").mkdir()
+    (model.folder / "link").symlink_to(outside)
+    with pytest.raises(ConfigurationError, match=r"model\.onnx cannot be loaded"):
+        load(model)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"), [([1, 2], "the first dimension must be open"), ([], "the first dimension must be open")]
+)
+def test_a_graph_that_counts_no_rows_is_refused(tmp_path: Path, shape: list[str | int], reason: str) -> None:
+    """A graph for one row only is refused with what to do when it is exported."""
+    node = helper.make_node("Identity", ["x"], ["y"])
+    model = write(tmp_path, 'runtime = "onnx"\n', node, [value("x", shape)], value("y", shape))
+    with pytest.raises(ConfigurationError, match=reason):
+        load(model)
