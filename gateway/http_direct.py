@@ -116,11 +116,12 @@ class DirectExchange:
 
 
 def _rendered(reply: Reply, default_fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
-    return b"%bcontent-length: %d\r\nx-request-id: %b\r\nx-trace-id: %b\r\n\r\n%b" % (
+    return b"%bcontent-length: %d\r\nx-request-id: %b\r\nx-trace-id: %b\r\n%b\r\n%b" % (
         _beginning(reply.status, reply.retry_after, tuple(default_fields), keep_alive=keep_alive),
         len(reply.body),
         reply.request_id.encode("ascii"),
         reply.trace_id.encode("ascii"),
+        reply.fields,
         reply.body,
     )
 
