@@ -7,6 +7,7 @@ the others are told as sums, once a second.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ from inference_core.names import request_id_from
 from otel.allowance import Allowance
 from otel.requests import RequestTraces
 
-FIRST_FAILURE = 400
+FIRST_FAILURE, SERVER_ERROR = 400, 500
 REPORT_SECONDS = 1.0
 PREDICT = "/predict"
 DECIDED_FIRST = {"flag", "rate"}
@@ -80,7 +81,8 @@ class Observer:
             self._tally.refused(call.model if call is not None else "", refused)
             self._report_soon()
         elif status >= FIRST_FAILURE or self._lines.take():
-            log.info("request", **_line(observed, route, status, call))
+            level = logging.ERROR if status >= SERVER_ERROR else logging.INFO
+            log.log(level, "request", **_line(observed, route, status, call))
         else:
             self._report_soon()
 

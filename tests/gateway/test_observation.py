@@ -78,6 +78,22 @@ async def test_failures_are_always_logged(sparing: tuple[ASGIConductor, FakeWork
     assert all(len(line["trace_id"]) == 32 and len(line["span_id"]) == 16 for line in failed)
 
 
+async def test_only_what_the_server_failed_is_an_error(
+    sparing: tuple[ASGIConductor, FakeWorker], lines: list[Any]
+) -> None:
+    """A line about a failure of ours has the level error, one about a client's mistake or a success has not."""
+    client, fake = sparing
+    await ask(client, 1)
+    await ask(client, 1, b"no json")
+    fake.status = grpc.StatusCode.INTERNAL
+    await ask(client, 1)
+    assert {line["status"]: line["log_level"] for line in named(lines, "request")} == {
+        200: "info",
+        400: "info",
+        502: "error",
+    }
+
+
 async def test_refusals_are_summed(sparing: tuple[ASGIConductor, FakeWorker], lines: list[Any]) -> None:
     """Under overload the log has one line for each reason and second, not one for each refused request."""
     client, fake = sparing
