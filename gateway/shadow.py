@@ -46,7 +46,7 @@ class Mirrored(msgspec.Struct, frozen=True, gc=False):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """How two answers to one input differ: `agree` where nothing but rounding does.
+    """How two answers to one input differ: `agree` where they say the same.
 
     `most`: the largest absolute difference of any two numbers, 0.0 where there are none; infinite where only
     one of them is finite, or shapes or names differ.
@@ -126,21 +126,23 @@ class Shadow:
 
 
 def difference(ours: Arrays, theirs: Arrays) -> Difference:
-    """Compare two answers: whole numbers and texts have to be equal, others near each other."""
+    """Compare two answers.
+
+    They agree where their decisions do: whole numbers and texts are equal. Where an answer has nothing but other
+    numbers, those have to be near each other.
+    """
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         return Difference(agree=False, most=np.inf)
-    agree, most = True, 0.0
-    for name, array in ours.items():
-        other = theirs[name]
-        agree = agree and _agree(array, other)
-        most = max(most, _most(array, other))
-    return Difference(agree, most)
+    measured = [name for name, array in ours.items() if array.dtype.kind == theirs[name].dtype.kind == "f"]
+    decided = ours.keys() - set(measured)
+    agree = all(np.array_equal(ours[name], theirs[name]) for name in decided)
+    if not decided:
+        agree = all(_are_near(ours[name], theirs[name]) for name in measured)
+    return Difference(agree, max([_most(ours[name], theirs[name]) for name in ours], default=0.0))
 
 
-def _agree(ours: Array, theirs: Array) -> bool:
-    if ours.dtype.kind == theirs.dtype.kind == "f":
-        return bool(np.allclose(ours, theirs, NEAR_RELATIVE, NEAR_ABSOLUTE, equal_nan=True))
-    return bool(np.array_equal(ours, theirs))
+def _are_near(ours: Array, theirs: Array) -> bool:
+    return bool(np.allclose(ours, theirs, NEAR_RELATIVE, NEAR_ABSOLUTE, equal_nan=True))
 
 
 def _most(ours: Array, theirs: Array) -> float:

@@ -156,7 +156,7 @@ def test_two_models_with_the_same_payload_get_their_own_kept_answers(system: Sys
             body = json.dumps({"features": [1.0, 2.0], "model_name": model})
             found = client.post(f"{system.url}/predict", content=body)
             assert found.json()["model_name"] == model
-            return found.headers.get("x-cache", "none")
+            return str(found.headers.get("x-cache", "none"))
 
         # The process that answers may be the one that does not follow the rules yet.
         wait_for(lambda: {kept("pair"), kept("v1-mock")} == {"hit"}, "kept answers of both models")

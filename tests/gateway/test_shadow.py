@@ -183,6 +183,14 @@ def test_differences(ours: Array, theirs: Array, agree: bool, most: float) -> No
     assert found.most == pytest.approx(most, rel=1e-3)
 
 
+def test_answers_agree_where_their_decisions_do() -> None:
+    """Another confidence in the same class is a difference of numbers and no disagreement; another class is one."""
+    ours: Arrays = {"class_id": np.array([3], "<i4"), "confidence": np.array([0.9], "<f4")}
+    found = difference(ours, {"class_id": np.array([3], "<i4"), "confidence": np.array([0.6], "<f4")})
+    assert (found.agree, round(found.most, 3)) == (True, 0.3)
+    assert not difference(ours, {**ours, "class_id": np.array([4], "<i4")}).agree
+
+
 def test_other_outputs_are_a_difference() -> None:
     """A version that answers with other names agrees with nobody."""
     assert not difference({"x": np.array([1.0])}, {"y": np.array([1.0])}).agree
