@@ -6,13 +6,16 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline reload shadow fuzz proto lock
+.PHONY: help up dev down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline reload shadow fuzz proto lock
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 up: .venv/installed ## install what is missing, start everything, return when it answers
 	@$(BIN)/python -m deploy up
+
+dev: .venv/installed ## the same, and reload the code of gateway and workers whenever a file is saved
+	@$(BIN)/python -m deploy dev
 
 down: .venv/installed ## stop everything; running requests end first
 	@$(BIN)/python -m deploy down

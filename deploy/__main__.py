@@ -6,11 +6,12 @@ import argparse
 import os
 import sys
 
+from deploy.dev import dev
 from deploy.up import down, logs, status, up
 from inference_core import settings as settings_file
 from inference_core.errors import ConfigurationError
 
-VERBS = {"up": up, "down": down, "status": status, "logs": logs}
+VERBS = {"up": up, "dev": dev, "down": down, "status": status, "logs": logs}
 
 
 def main() -> int:
@@ -34,7 +35,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Start, stop or look at InferenceHub: supervisord, the gateway and the inference workers.",
         epilog="Examples: python -m deploy up    INFERENCEHUB_SETTINGS=my.toml python -m deploy up",
     )
-    parser.add_argument("verb", choices=sorted(VERBS), help="up: start and wait until ready; down: stop and wait")
+    parser.add_argument(
+        "verb",
+        choices=sorted(VERBS),
+        help="up: start and wait until ready; dev: the same, and reload code on save; down: stop",
+    )
     return parser
 
 
