@@ -179,6 +179,17 @@ class StoreMetrics:
         self.spans_dropped.labels(reason).inc(spans)
 
 
+class ControllerMetrics:
+    """What the controller sees of all programs, by supervisord's name of the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        family, process = Family(registry, "controller"), ("process",)
+        self.up = family.gauge("process_up", "1 while the process runs.", process)
+        self.memory = family.gauge("process_memory_bytes", "Resident memory of the process.", process)
+        self.seconds = family.counter("process_cpu_seconds", "Processor time, over all runs of the process.", process)
+        self.exits = family.counter("exits", "Ends of the process: signal, code, or stopped.", ("process", "cause"))
+
+
 class GatewayMetrics:
     """What a gateway process counts. Outcomes are ok, lost, busy, failed and late; events of hedges started and won."""
 

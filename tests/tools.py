@@ -1,4 +1,4 @@
-"""Where tests find the external tools, Jaeger and grpcurl: built by deploy/tools/install, or any that is on PATH."""
+"""Where tests find Jaeger, grpcurl and promtool: built by deploy/tools/install, or any that is on PATH."""
 
 from __future__ import annotations
 

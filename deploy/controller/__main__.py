@@ -17,6 +17,7 @@ from deploy.controller.history import History
 from deploy.controller.journal import Exit
 from deploy.controller.log_follower import LogFollower
 from deploy.controller.loop import ControlLoop
+from deploy.controller.meters import Meters
 from deploy.controller.probes import Probe
 from deploy.controller.recorder import Recorder
 from deploy.controller.reviver import Reviver
@@ -27,6 +28,7 @@ from inference_core import settings as settings_file
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
 from otel import logs
+from otel.metrics import FOLDER, ControllerMetrics, open_registry
 
 CANNOT_START = 3
 LOG_BACKUPS = 3  # logfile_backups in supervisord.conf
@@ -64,12 +66,13 @@ def _control_loop(settings: Settings) -> ControlLoop:
     folder = settings.run_folder
     states = StateFile(folder)
     history = _history(settings)
+    meters = Meters(ControllerMetrics(open_registry(folder / FOLDER, "controller")))
     supervisord = Supervisord(folder / "supervisor.sock")
     roster = Roster(settings.controller)
     follower = LogFollower(folder / "logs" / "supervisord.log", LOG_BACKUPS)
-    recorder = Recorder(folder / "logs", follower, history, _announcer())
+    recorder = Recorder(folder / "logs", follower, history, _announcer(meters))
     reviver = Reviver(settings.controller, folder, supervisord, roster, history)
-    return ControlLoop(settings.controller, supervisord, roster, recorder, reviver, states)
+    return ControlLoop(settings.controller, supervisord, roster, recorder, reviver, states, meters)
 
 
 def _history(settings: Settings) -> History:
@@ -79,10 +82,11 @@ def _history(settings: Settings) -> History:
         raise ConfigurationError(f"The run folder {settings.run_folder} cannot be used: {error.strerror}.") from error
 
 
-def _announcer() -> Callable[[Exit], None]:
+def _announcer(meters: Meters) -> Callable[[Exit], None]:
     loops = CrashLoops()
 
     def announce(exit_: Exit) -> None:
+        meters.ended(exit_)
         say = log.info if exit_.expected else log.warning
         say("exit", **msgspec.structs.asdict(exit_))
         if rate := loops.note(exit_):

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from deploy.controller.handles import Handles
+from deploy.controller.meters import Meters
 from deploy.controller.probes import Probe
 from deploy.controller.recorder import Recorder
 from deploy.controller.reviver import Reviver
@@ -58,6 +59,7 @@ class ControlLoop:
     recorder: Recorder
     reviver: Reviver
     states: StateFile
+    meters: Meters
 
     def __post_init__(self) -> None:
         self._saved = self._state = self.states.load()
@@ -99,6 +101,7 @@ class ControlLoop:
         self._handles.keep(process.pid for process in processes if process.pid)
         self.roster.update(processes, now)
         self._record()
+        self.meters.look(processes, now)
         backoffs = await self.reviver.revive(processes, self._state.backoffs, now)
         self._state = msgspec.structs.replace(self._state, backoffs=backoffs)
         self._save()

@@ -15,7 +15,9 @@ from otel.metrics import (
     OTHER,
     ROWS,
     SECONDS,
+    ControllerMetrics,
     GatewayMetrics,
+    StoreMetrics,
     WorkerMetrics,
     model_label,
     observe_all,
@@ -24,7 +26,7 @@ from otel.metrics import (
 )
 from tests.otel.counting import count
 
-NAME = re.compile(r"inferencehub_(worker|gateway)_[a-z_]+")
+NAME = re.compile(r"inferencehub_(worker|gateway|tracestore|controller)_[a-z_]+")
 
 
 def value(text: str, sample: str) -> float:
@@ -71,8 +73,8 @@ def test_without_a_folder_the_numbers_stay_in_the_process(tmp_path: Path) -> Non
 def test_names_follow_the_conventions() -> None:
     """Every metric has our prefix, a help text, and the suffix of its unit; counters end in _total."""
     registry = CollectorRegistry()
-    WorkerMetrics(registry)
-    GatewayMetrics(registry)
+    for declare in (WorkerMetrics, GatewayMetrics, StoreMetrics, ControllerMetrics):
+        declare(registry)
     families = list(text_string_to_metric_families(generate_latest(registry).decode()))
     assert len(families) > 20
     for family in families:
