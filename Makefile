@@ -60,6 +60,9 @@ shadow: .venv/installed ## whether a shadow version makes the requests that it m
 fuzz: .venv/installed ## every route by its own description, for a minute, on a system of its own
 	@$(BIN)/python -m deploy.fuzz $(ARGS)
 
+tensors: .venv/installed ## 5 and 50 MB through REST and gRPC on a system of its own: MB/s, copies in memory
+	@$(BIN)/python -m deploy.tensors $(ARGS)
+
 bench: .venv/developed ## ours against a FastAPI monolith, about 7 minutes; options: make bench ARGS="--quick"
 	@$(BIN)/python -m deploy.bench compare $(ARGS)
 

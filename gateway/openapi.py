@@ -22,7 +22,7 @@ NAMED = {"Body": "PredictRequest", "Answer": "PredictAnswer"}
 TYPES: Sequence[Any] = (
     *(Body, Answer, Health, Readiness, v2.Failure, v2.InferRequest, v2.InferResponse, v2.ServerMetadata),
     *(v2.ModelMetadata, v2.Live, v2.ModelReady, v2.ModelConfig, v2.Statistics, v2.IndexRequest, v2.IndexEntry),
-    *(v2.RepositoryRequest, Rule, TrafficReport, TrafficRules),
+    *(*(v2.LoadRequest, v2.UnloadRequest), Rule, TrafficReport, TrafficRules),
 )
 
 CONTROLLED: Object = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "pattern": NAME}}
@@ -151,7 +151,7 @@ def _v2_paths() -> Object:
     }
     for verb, meaning in (("load", "Load a model on every worker"), ("unload", "Unload a model on every worker")):
         answers = {"200": {"description": "All workers did it."}}
-        control = _operation(meaning, verb, answers, parameters=[CONTROLLED], body=_body("RepositoryRequest", {}))
+        control = _operation(meaning, verb, answers, parameters=[CONTROLLED], body=_body(f"{verb.title()}Request", {}))
         paths[f"/v2/repository/models/{{model}}/{verb}"] = {"post": control}
     return (
         paths

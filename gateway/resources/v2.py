@@ -10,7 +10,7 @@ from falcon.asgi import Request, Response
 
 from gateway.v2.body import read_body
 from gateway.v2.control import repository_parameters
-from gateway.v2.documents import IndexRequest, Live, ModelReady, RepositoryRequest, ServerMetadata
+from gateway.v2.documents import IndexRequest, Live, LoadRequest, ModelReady, ServerMetadata, UnloadRequest
 from gateway.v2.models import Models, check_names
 from gateway.v2.plain import plain
 from gateway.v2.rest import decoded
@@ -19,7 +19,7 @@ from inference_core.settings import Gateway
 
 NOT_READY = "No inference worker is ready; see GET /ready, and try again."
 _index = msgspec.json.Decoder(IndexRequest)
-_control = msgspec.json.Decoder(RepositoryRequest)
+_load, _unload = msgspec.json.Decoder(LoadRequest), msgspec.json.Decoder(UnloadRequest)
 
 
 def write_json(response: Response, value: Any) -> None:
@@ -98,12 +98,12 @@ class RepositoryResource:
 
     async def on_post_load(self, request: Request, _: Response, model: str) -> None:
         """Answer 200 without a body once every worker has the model; raises an error that says which has not."""
-        asked = await self._asked(request, _control, '{"parameters": {}}') or RepositoryRequest()
+        asked = await self._asked(request, _load, '{"parameters": {}}') or LoadRequest()
         await self._models.load(model, repository_parameters(asked.parameters))
 
     async def on_post_unload(self, request: Request, _: Response, model: str) -> None:
         """Answer 200 without a body once no worker has the model; raises an error that says which has."""
-        asked = await self._asked(request, _control, '{"parameters": {}}') or RepositoryRequest()
+        asked = await self._asked(request, _unload, '{"parameters": {}}') or UnloadRequest()
         await self._models.unload(model, repository_parameters(asked.parameters))
 
     async def _asked(self, request: Request, decoder: msgspec.json.Decoder[Any], example: str) -> Any:

@@ -140,10 +140,16 @@ class IndexEntry(msgspec.Struct):
     reason: str
 
 
-class RepositoryRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of load and unload, which may be empty. Parameter of unload: `unload_dependents`, without effect."""
+class UnloadRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of unload, which may be empty. `unload_dependents` has no effect: no model depends on another."""
 
     parameters: dict[str, RepositoryParameter] = {}
+
+
+class LoadRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of load, which may be empty: a model is loaded as it is on disk, and no parameter changes that."""
+
+    parameters: Annotated[dict[str, RepositoryParameter], Meta(extra_json_schema={"maxProperties": 0})] = {}
 
 
 class Failure(msgspec.Struct):
