@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from deploy.controller.journal import Exit
 from deploy.controller.rpc import Process
-from deploy.processes import processor_seconds, resident_bytes
+from deploy.processes import processor_seconds, resident_bytes, tree
 from otel.metrics import ControllerMetrics
 
 LOOK_SECONDS = 1.0
@@ -27,13 +27,16 @@ class Meters:
         self._due = now + LOOK_SECONDS
         before, self._seconds = self._seconds, {}
         for process in processes:
-            self._metrics.up.labels(process.name).set(bool(process.pid))
-            self._metrics.memory.labels(process.name).set(resident_bytes(process.pid) if process.pid else 0)
-            if process.pid:
-                used = processor_seconds([process.pid])
-                self._seconds[process.pid] = used
-                # What a process used before this controller first saw it was counted by the controller before.
-                self._metrics.seconds.labels(process.name).inc(max(0.0, used - before.get(process.pid, used)))
+            # A gateway is its arbiter and the process that serves.
+            pids = tree(process.pid) if process.pid else []
+            self._metrics.up.labels(process.name).set(bool(pids))
+            self._metrics.memory.labels(process.name).set(sum(map(resident_bytes, pids)))
+            self._metrics.seconds.labels(process.name).inc(sum(self._used(pid, before) for pid in pids))
+
+    def _used(self, pid: int, before: Mapping[int, float]) -> float:
+        used = self._seconds[pid] = processor_seconds([pid])
+        # What a process used before this controller first saw it was counted by the controller before.
+        return max(0.0, used - before.get(pid, used))
 
     def ended(self, exit_: Exit) -> None:
         """Count an exit by its cause, one word out of few."""

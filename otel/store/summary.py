@@ -21,8 +21,9 @@ class Summary(msgspec.Struct):
     """One trace, or a part of it. Times are nanoseconds; `entry_at`, `started` and `ended` since 1970.
 
     The entry is the server span that began first: the request as its client saw it. From it come `name`, `request_id`,
-    `status`, `kept` and `duration`; where there is none (a batch's own trace) the duration is that of all spans, and
-    `status` is empty. `queue`, `calls`, `worker_queue` and `compute` are sums over the spans of these stages;
+    `status`, `kept`, `failed` and `duration`. Where there is none (a batch's own trace) the duration is that of all
+    spans, `failed` tells of any of them, and `status` is empty. A request that was saved by a second attempt has not
+    failed. `queue`, `calls`, `worker_queue` and `compute` are sums over the spans of these stages;
     `reason` and `rows` are those of the gateway's last batch, `worker_reason` and `worker_rows` those of the worker's.
     """
 
@@ -56,7 +57,7 @@ class Summary(msgspec.Struct):
         duration = first.duration if first.entry_at != NEVER else 0
         self.started, self.ended = min(self.started, other.started), max(self.ended, other.ended)
         self.duration = duration or self.ended - self.started
-        self.failed = self.failed or other.failed
+        self.failed = first.failed if first.entry_at != NEVER else self.failed or other.failed
         for field, value in told.items():
             setattr(self, field, value)
         self._add_stages(other)
@@ -98,7 +99,8 @@ def _note(summary: Summary, span: Span, *, is_worker: bool) -> None:
     started, ended = (min(time, NEVER) for time in (span.start_time_unix_nano, span.end_time_unix_nano))
     summary.spans += 1
     summary.started, summary.ended = min(summary.started, started), max(summary.ended, ended)
-    summary.failed = summary.failed or span.status.code == Status.STATUS_CODE_ERROR
+    if summary.entry_at == NEVER:
+        summary.failed = summary.failed or span.status.code == Status.STATUS_CODE_ERROR
     summary.model = summary.model or _text(attributes, "app.model.name")
     summary.version = summary.version or _text(attributes, "app.model.version")
     summary.kept = summary.kept or _text(attributes, "app.kept")
@@ -111,6 +113,7 @@ def _note(summary: Summary, span: Span, *, is_worker: bool) -> None:
 
 def _enter(summary: Summary, span: Span, attributes: Mapping[str, Any], started: int, ended: int) -> None:
     summary.entry_at, summary.duration, summary.name = started, max(0, ended - started), span.name[:LONGEST_TEXT]
+    summary.failed = span.status.code == Status.STATUS_CODE_ERROR
     summary.request_id = _text(attributes, "app.request.id")
     summary.status = _text(attributes, "http.response.status_code") or _text(attributes, "rpc.response.status_code")
 

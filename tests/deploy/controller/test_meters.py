@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -11,7 +12,9 @@ from supervisor.states import ProcessStates
 from deploy.controller.journal import Exit
 from deploy.controller.meters import LOOK_SECONDS, Meters
 from deploy.controller.rpc import Process
+from deploy.processes import resident_bytes
 from otel.metrics import ControllerMetrics
+from tests.waiting import wait_for
 
 NAME = "inferencehub_controller_"
 
@@ -40,6 +43,19 @@ def test_a_running_process_has_memory_and_time() -> None:
     assert registry.get_sample_value(f"{NAME}process_cpu_seconds_total", labels) == 0
     meters.look([process(os.getpid())], LOOK_SECONDS)
     assert 0 < (registry.get_sample_value(f"{NAME}process_cpu_seconds_total", labels) or 0) < 60
+
+
+def test_what_a_process_started_belongs_to_it() -> None:
+    """Memory of children counts: a gateway's arbiter alone says nothing of the gateway."""
+    meters, registry = made()
+    labels = {"process": "inference-0"}
+    meters.look([process(os.getpid())], 0.0)
+    alone = registry.get_sample_value(f"{NAME}process_memory_bytes", labels) or 0
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        wait_for(lambda: resident_bytes(child.pid) > 200_000, "the child's memory")
+        meters.look([process(os.getpid())], LOOK_SECONDS)
+        assert (registry.get_sample_value(f"{NAME}process_memory_bytes", labels) or 0) > alone + 100_000
+        child.communicate()
 
 
 def test_a_process_that_is_down_has_none() -> None:

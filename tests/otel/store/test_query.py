@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from otel.store.query import Search
 from otel.store.summary import Summary, summarized
@@ -107,3 +108,15 @@ def test_the_order_of_parts_makes_no_difference(order: list[int]) -> None:
         actual.add(summarized([parts[number]], 10))
     assert actual == expected
     assert (actual.status, actual.kept, actual.failed) == ("504", "failed", True)
+
+
+def test_a_request_that_was_saved_has_not_failed() -> None:
+    """An attempt that failed, or was beaten by a second one, marks its own span and not the request."""
+    lost = sent_by(GATEWAY, span("call", 8, parent=1, kind=Span.SPAN_KIND_CLIENT, code=Status.STATUS_CODE_ERROR))
+    for parts in ([lost, *request(8)], [*request(8), lost]):
+        whole = Summary()
+        for part in parts:
+            whole.add(summarized([part], 10))
+        assert not whole.failed
+        assert not summarized(parts, 10).failed
+    assert summarized([lost], 10).failed
