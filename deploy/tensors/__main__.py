@@ -20,7 +20,7 @@ from inference_core.errors import ConfigurationError
 MODELS = Path(__file__).with_name("models")
 MEGABYTE = 1024 * 1024
 COPIES = {"REST": 3, "gRPC": 4}
-"""At once in a process. Over gRPC the buffers in which a message arrived stay in the heap as a fourth, though free."""
+"""At once in a process, by resident memory; gRPC's receive buffers leave freed heap behind (docs/decisions/0011)."""
 
 SLACK_BYTES = 24 * MEGABYTE
 """What buffers of a fixed size, and memory that the allocator keeps for later, take beside the tensor."""
