@@ -18,6 +18,7 @@ from tests.e2e.catalogue_bench import Bench, counted, row, unless
 from tests.e2e.outcome import Outcome
 from tests.gateway.http_vectors import exchange, statuses_in
 from tests.tools import tool
+from tests.waiting import wait_for
 
 NOBODY = 65534
 PRIVATE = 0o077
@@ -108,7 +109,8 @@ def _reached_by_nobody(sockets: list[Path], control: Path) -> list[str]:
 
 @row("I01", "every TCP listener of every process")
 def listeners(bench: Bench) -> Outcome:
-    """Listen on the ports of gateway, trace store and each worker only, all on 127.0.0.1."""
+    """Listen on the ports of both doors, the trace store and each worker only, all on 127.0.0.1."""
+    wait_for(lambda: "RUNNING" in bench.system.control("status", "tracestore"), "the trace store")
     found = {
         (connection.laddr.port, connection.laddr.ip.removeprefix("::ffff:"))
         for pid in bench.system.processes()
@@ -116,10 +118,13 @@ def listeners(bench: Bench) -> Outcome:
         if connection.status in {psutil.CONN_LISTEN, psutil.CONN_NONE}
     }
     system = bench.system
-    ports = (system.http_port, system.grpc_port, system.grpc_port + 1, system.jaeger_ports["OTLP_GRPC"])
+    doors, store = (system.http_port, system.front_port), system.jaeger_ports["OTLP_GRPC"]
+    ports = (*doors, store, system.grpc_port, system.grpc_port + 1)
     wrong = unless(found == {(port, "127.0.0.1") for port in ports}, f"found {sorted(found)}")
     return Outcome(
-        "exactly four, on 127.0.0.1: gateway, trace store, worker 0, worker 1; no UDP", f"{len(found)} listeners", wrong
+        "exactly five, on 127.0.0.1: both doors, trace store, worker 0, worker 1; no UDP",
+        f"{len(found)} listeners",
+        wrong,
     )
 
 

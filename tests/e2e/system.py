@@ -115,8 +115,9 @@ class System:
 
     def pids(self, group: str) -> list[int]:
         """Return the pids that supervisord has for a group."""
-        lines = self.control("status", f"{group}:*").splitlines()
-        return [int(line.split("pid ", 1)[1].split(",", 1)[0]) for line in lines if "pid " in line]
+        # `status` has no pid for a program that has not yet run for its startsecs; `pid` says 0 for one that is down.
+        names = [line.split()[0] for line in self.control("status", f"{group}:*").splitlines()]
+        return [pid for word in self.control("pid", *names).split() if (pid := int(word))]
 
     def log_lines(self, program: str) -> list[dict[str, Any]]:
         """Return every log line of a program's members as parsed JSON."""

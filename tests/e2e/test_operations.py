@@ -83,7 +83,8 @@ def test_both_programs_log_one_line_with_the_same_ids(system: System) -> None:
 
 
 def test_everything_listens_on_loopback_only(system: System) -> None:
-    """The system's TCP listeners are the ports of gateway, trace store and each worker, all on 127.0.0.1."""
+    """The system's TCP listeners are both doors', the trace store's and one for each worker, all on 127.0.0.1."""
+    wait_for(lambda: "RUNNING" in system.control("status", "tracestore"), "the trace store")
     listeners = {
         connection.laddr
         for pid in system.processes()
@@ -92,7 +93,8 @@ def test_everything_listens_on_loopback_only(system: System) -> None:
     }
     # grpc binds IPv4 addresses through a dual-stack socket, which shows them in their mapped form.
     found = {(address.port, address.ip.removeprefix("::ffff:")) for address in listeners}
-    ports = (system.http_port, system.grpc_port, system.grpc_port + 1, system.jaeger_ports["OTLP_GRPC"])
+    doors, store = (system.http_port, system.front_port), system.jaeger_ports["OTLP_GRPC"]
+    ports = (*doors, store, system.grpc_port, system.grpc_port + 1)
     expected = {(port, "127.0.0.1") for port in ports}
     assert found == expected
 
