@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from inference_core.deadline import now
+from inference_core.death_note import read
 from inference_core.errors import WorkerKiller
 from inference_core.tensors import Arrays, to_raw
 
@@ -44,15 +45,15 @@ class Quarantine:
         self._add(fingerprint_of(model, inputs, version), self._seconds)
 
     def learn(self, death_note: Path) -> str:
-        """Refuse the input that a worker noted before it ran it alone and died; return its fingerprint, "" for none.
+        """Refuse the input that a dead worker had noted before it ran it alone; return its fingerprint, "" for none.
 
         It counts from when the note was written, for a note stays as long as its slot is empty.
         """
+        text, written_at = read(death_note)
+        remaining = self._seconds - (time.time() - written_at)
         try:
-            remaining = self._seconds - (time.time() - death_note.stat().st_mtime)
-            text = death_note.read_text(encoding="ascii")
             fingerprint = bytes.fromhex(text)
-        except (OSError, ValueError):
+        except ValueError:
             return ""
         if len(fingerprint) != DIGEST_BYTES or remaining <= 0:
             return ""

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from inference_core import death_note
+
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 
 
@@ -56,7 +58,7 @@ class Isolation:
                 while self._ordinary:
                     self._empty.clear()
                     await self._empty.wait()
-                self._note.write_text(fingerprint, encoding="ascii")
+                death_note.write(self._note, fingerprint)
                 yield
             finally:
                 self._note.unlink(missing_ok=True)

@@ -7,8 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from inference_core import death_note
 from tests.gateway.fake_worker import Asked, FakeWorker, echo
 from tests.gateway.hop import Hop, hop
+from tests.processes import ended_pid
 
 Deadly = Callable[[Asked], bool]
 
@@ -36,7 +38,7 @@ class Mortal:
         if not self.deadly(asked):
             return
         if asked.alone and self._leaves_notes:
-            note.write_text(asked.alone, encoding="ascii")
+            death_note.write(note, asked.alone, ended_pid())
         self.deaths.append(asked)
         running.line.cut(for_good=not self._returns)
         await asyncio.Event().wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference_core import death_note
 from inference_core.tensors import Arrays
 from model_service.isolation import Isolation
 from tests.model_service.functions import classify
@@ -32,7 +34,8 @@ async def test_the_note_is_there_while_the_input_runs_and_gone_afterwards(tmp_pa
     async with worker_with(note, gate) as worker:
         call = worker.protocol.ModelInfer(infer_request("m"), metadata=ALONE)
         await gate.wait_entered()
-        assert note.read_text() == FINGERPRINT
+        assert note.read_text().split() == [FINGERPRINT, str(os.getpid())]
+        assert death_note.read(note) == ("", 0.0)
         gate.leave.set()
         await call
         assert not note.exists()
@@ -116,7 +119,7 @@ async def test_a_caller_that_leaves_does_not_open_the_door(tmp_path: Path) -> No
         alone.cancel()
         later = asyncio.ensure_future(worker.protocol.ModelInfer(infer_request("m")))
         await asyncio.wait([later], timeout=0.1)
-        assert note.read_text() == FINGERPRINT
+        assert note.read_text().split()[0] == FINGERPRINT
         assert not later.done()
         gate.leave.set()
         await later
