@@ -1,5 +1,8 @@
 """The spans of a request that has ended: server, queue, and for each attempt a call with the worker's own stages.
 
+What comes before the queue (body, decoding, admission) and after the last attempt (encoding) has spans, too, where it
+took long.
+
 The spans of a worker come from the worker where the request was kept from the beginning. Where it is kept for how it
 ended, they are made here from what the worker's answer told, as that worker's; `app.recorded_by` says so.
 """
@@ -18,6 +21,8 @@ WORKER = "inference-worker"
 SERVER_ERROR = 500
 OK, CANCELLED = "OK", ("CANCELLED", 1)
 QUEUE, COMPUTE = Told("queue"), Told("compute")
+RECEIVE, RESPOND = Told("receive"), Told("respond")
+LONG_SECONDS = 0.001
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
@@ -62,13 +67,21 @@ class RequestSpans:
         if ended.call is None or not ended.call.queued_at:
             return
         since = ended.call.queued_at
+        self._bordered(place, RECEIVE, epoch, observed.started, since)
         for number, attempt in enumerate(ended.call.tries, 1):
             self._queued(place, epoch, since, attempt.started)
             below = Place(trace.trace_id, trace.attempt_id(number), trace.span_id)
             self._called(ended, epoch, below, number, attempt)
             since = attempt.ended or ended.at
-        if not ended.call.tries:
+        if ended.call.tries:
+            self._bordered(place, RESPOND, epoch, max(attempt.ended for attempt in ended.call.tries), ended.at)
+        else:
             self._queued(place, epoch, since, ended.at)
+
+    def _bordered(self, place: Place, told: Told, epoch: Epoch, since: float, until: float) -> None:
+        # Mostly they take less than the spans would.
+        if since and until - since > LONG_SECONDS:
+            self._recorder.record(place.below(), told, epoch.between(since, until), {})
 
     def _queued(self, place: Place, epoch: Epoch, since: float, until: float) -> None:
         # A second attempt at the same time as the first, to hedge it, has not waited.

@@ -23,6 +23,7 @@ PATH = (
     ("inference-worker", CALL),
     ("inference-worker", "compute"),
 )
+BORDERS = (("gateway", "receive"), ("gateway", "respond"))
 QUEUES = (("gateway", "queue"), ("inference-worker", "queue"))
 
 
@@ -72,7 +73,7 @@ def test_a_request_is_one_trace_of_two_services(system: System) -> None:
     answer = system.curl("/predict", '{"prompt": "fine"}', "-H", f"traceparent: 00-{TRACE}-{CALLER}-01")
     assert (answer.status, answer.headers["x-trace-id"]) == (200, TRACE)
     spans = {(span["service"], span["name"]): span for span in spans_of(system, TRACE, 5)}
-    assert set(spans) - {QUEUES[1]} == {*PATH, QUEUES[0]}, "a worker's queue has a span only where somebody waited"
+    assert set(spans) - {QUEUES[1], *BORDERS} == {*PATH, QUEUES[0]}, "the others have a span only where it took time"
     assert spans[QUEUES[0]]["parent"] == spans[PATH[0]]["id"]
     assert [spans[step]["parent"] for step in PATH] == [CALLER, *(spans[step]["id"] for step in PATH[:3])]
     assert spans[PATH[0]]["http.response.status_code"] == "200"

@@ -168,7 +168,8 @@ def test_the_span_is_the_same() -> None:
         assert len({span.parent_span_id for span in servers}) == 1
         for server in servers:
             children = {span.name for span in collector.spans() if span.parent_span_id == server.span_id}
-            assert children == {"queue", "inference.GRPCInferenceService/ModelInfer"}
+            slow_border = {"receive", "respond"}
+            assert children - slow_border == {"queue", "inference.GRPCInferenceService/ModelInfer"}
     finally:
         collector.close()
 

@@ -84,6 +84,7 @@ def test_the_worker_speaks_for_itself_where_it_was_asked_to() -> None:
     """A request that was kept from the beginning has no second spans of its worker."""
     assert set(told(answered(), head="rate")) == {
         ("POST /predict", SpanKind.SERVER),
+        ("respond", SpanKind.INTERNAL),
         ("queue", SpanKind.INTERNAL),
         (METHOD, SpanKind.CLIENT),
     }
@@ -110,3 +111,11 @@ def test_what_was_never_sent_waited_to_the_end() -> None:
     (server,), (queue,) = found["POST /predict", SpanKind.SERVER], found["queue", SpanKind.INTERNAL]
     assert times(queue, server) == (1, 100)
     assert (server.status.status_code, attributes(server)["error.type"]) == (StatusCode.ERROR, "504")
+
+
+def test_what_took_long_at_the_border_shows() -> None:
+    """The 20 ms between the worker's answer and the gateway's have a span, the first millisecond has none."""
+    found = told(answered())
+    (respond,) = found["respond", SpanKind.INTERNAL]
+    assert times(respond, found["POST /predict", SpanKind.SERVER][0]) == (80, 100)
+    assert ("receive", SpanKind.INTERNAL) not in found
