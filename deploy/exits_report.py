@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from deploy.controller.journal import Exit
+from otel.lives import Exit, restarts
 
 HOUR = 3600.0
 SHOWN = 5
@@ -19,9 +18,9 @@ def exits_report(exits: Sequence[Exit], now: float) -> Iterator[str]:
     """
     if not exits:
         return
-    counts = Counter(exit_.process for exit_ in exits if not exit_.asked and exit_.seconds > now - HOUR)
-    restarts = ", ".join(f"{process} {count}" for process, count in sorted(counts.items()))
-    yield f"\nRestarts that nobody asked for, in the last hour: {restarts or 'none'}"
+    counts = sorted(restarts(exits, now - HOUR).items())
+    told = ", ".join(f"{process} {count}" for process, count in counts)
+    yield f"\nRestarts that nobody asked for, in the last hour: {told or 'none'}"
     yield "Last exits (all of them: exits.jsonl in the run folder):"
     for exit_ in exits[-SHOWN:]:
         yield f"  {_line(exit_)}"

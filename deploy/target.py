@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy import processes
 from deploy.trial import Trial
+from otel import processes
 
 WORKER, GATEWAY, CONTROLLER = "model_service", "gunicorn", "deploy.controller"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.controller.history import recorded
 from deploy.exits_report import exits_report
 from deploy.orphans import end_orphans
 from deploy.supervisor import Supervisor
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
+from otel.lives import recorded
 from otel.metrics import FOLDER
 
 READY_SECONDS = 60.0

@@ -6,7 +6,6 @@ import math
 import time
 from dataclasses import dataclass
 
-from deploy import processes
 from deploy.chaos.faults import Absent, Extent, Fault
 from deploy.chaos.traffic import plan
 from deploy.chaos.verdict import Observation, Outcome, judge
@@ -14,6 +13,7 @@ from deploy.chaos.watch import Probe, Watch, members_probe, ready_probe, slot_pr
 from deploy.load.process import Finished, sending
 from deploy.load.report import statuses_text
 from deploy.target import Target
+from otel import processes
 
 SETTLE_SECONDS = 1.0
 STEADY_SECONDS = 1.5

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deploy import processes
 from deploy.chaos.traffic import fatal_plan
 from deploy.load.process import Finished, sent
 from deploy.target import Target, signal_if_there
+from otel import processes
 
 
 @dataclass(frozen=True)

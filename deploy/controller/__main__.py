@@ -14,7 +14,6 @@ import structlog
 
 from deploy.controller.crash_loops import CrashLoops
 from deploy.controller.history import History
-from deploy.controller.journal import Exit
 from deploy.controller.log_follower import LogFollower
 from deploy.controller.loop import ControlLoop
 from deploy.controller.meters import Meters
@@ -28,6 +27,7 @@ from inference_core import settings as settings_file
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
 from otel import logs
+from otel.lives import Exit
 from otel.metrics import FOLDER, ControllerMetrics, open_registry
 
 CANNOT_START = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from deploy.controller.journal import Exit
+from otel.lives import Exit
 
 WINDOW_SECONDS = 60.0
 ENOUGH = 3

@@ -8,29 +8,18 @@ from pathlib import Path
 import msgspec
 
 from deploy.controller.files import replace
-from deploy.controller.journal import Exit
+from otel.lives import EXITS, Exit, recorded
 
-FILE = "exits.jsonl"
 KEPT = 1000
 
-_decoder = msgspec.json.Decoder(Exit)
 _encoder = msgspec.json.Encoder()
-
-
-def recorded(run_folder: Path) -> list[Exit]:
-    """Return the recorded exits, oldest first, at least the last KEPT; a line that cannot be read is left out."""
-    try:
-        lines = (run_folder / FILE).read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    return [found for line in lines if (found := _decoded(line))]
 
 
 class History:
     """The file as its one writer has it; the methods raise OSError where it cannot be written."""
 
     def __init__(self, run_folder: Path) -> None:
-        self._path = run_folder / FILE
+        self._path = run_folder / EXITS
         self._exits = recorded(run_folder)
         self._keys = {exit_.key for exit_ in self._exits}
         # A writer that was killed may have left half a line.
@@ -62,10 +51,3 @@ class History:
         self._exits = self._exits[-KEPT:]
         self._keys = {exit_.key for exit_ in self._exits}
         replace(self._path, b"".join(_encoder.encode(exit_) + b"\n" for exit_ in self._exits))
-
-
-def _decoded(line: bytes) -> Exit | None:
-    try:
-        return _decoder.decode(line)
-    except msgspec.DecodeError:
-        return None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import msgspec
+from otel.lives import Exit, Life
 
 _LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) [A-Z]{4} (.*)")
 _SPAWNED = re.compile(r"spawned: '(.+)' with pid (\d+)")
@@ -21,42 +21,6 @@ _SIGNAL = re.compile(r"terminated by (SIG[A-Z0-9+]+|signal \d+)")
 _SLOT = re.compile(r"inference-(\d+)")
 _EXPECTED = "; expected"
 LOST = "supervisord ended before it"
-
-
-class Life(msgspec.Struct, frozen=True):
-    """One run of a program: its pid, and its start in seconds since the epoch."""
-
-    pid: int
-    since: float
-
-
-class Exit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How one run ended: `signal` or `code`, `uptime` in seconds, `asked` where somebody stopped it by supervisord.
-
-    `at` is UTC in ISO 8601. What cannot be known is None: all three where supervisord itself was killed.
-    """
-
-    at: str
-    process: str
-    slot: int | None = None
-    pid: int | None = None
-    uptime: float | None = None
-    signal: str | None = None
-    code: int | None = None
-    core: bool = False
-    expected: bool = False
-    asked: bool = False
-    reason: str | None = None
-
-    @property
-    def key(self) -> tuple[str, int | None, str]:
-        """What no two exits share."""
-        return self.process, self.pid, self.at
-
-    @property
-    def seconds(self) -> float:
-        """When it was, in seconds since the epoch."""
-        return datetime.fromisoformat(self.at).timestamp()
 
 
 Lives = Mapping[str, Life]

@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 
 from deploy.controller.history import History
-from deploy.controller.journal import Exit, Life, Lives, read
+from deploy.controller.journal import Lives, read
 from deploy.controller.log_follower import LogFollower
 from deploy.controller.reasons import reason_of
 from deploy.controller.state import State
+from otel.lives import Exit, Life
 
 
 class Recorder:

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from deploy.controller.files import replace
-from deploy.controller.journal import Life
 from deploy.controller.log_follower import Position
 from deploy.controller.revival import Backoff
 from inference_core.errors import ConfigurationError
+from otel.lives import Life
 
 FILE = "controller.json"
 LOCK = "controller.lock"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deploy import processes
 from deploy.goodput.point import Cost, Point, is_sustained, point
 from deploy.load.plan import Kind, Plan, Stage
 from deploy.load.process import sending
@@ -22,6 +21,7 @@ from deploy.repositories import SAMPLES, repository
 from deploy.target import Target
 from deploy.trial import Sections, trial
 from inference_core.errors import ConfigurationError
+from otel import processes
 
 MODELS = Path(__file__).parent / "models"
 BODY = json.dumps({"features": [1.0, 2.0], "model_name": "sleep"})

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from deploy import processes
 from deploy.goodput.bench import Bench
 from deploy.goodput.point import Point, good, median
 from deploy.goodput.step import recovery_seconds
 from deploy.load.plan import Stage
 from deploy.table import milliseconds
 from deploy.target import signal_if_there
+from otel import processes
 
 SOMETHING = 1e-9  # instead of a division by nothing
 NEAR, FAR = 3.0, 10.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ FOUND = f"SELECT trace_id, {', '.join(COLUMNS)} FROM traces"  # noqa: S608  # co
 NANOSECONDS = 1_000_000_000
 MOST_FOUND = 10_000
 LARGEST = 2.0**62
+STEPS = 10_000
+"""Of SQLite's virtual machine, between two looks at the clock: well below a millisecond."""
 
 
 class NoTraces(Unavailable):
@@ -37,7 +40,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     """Which requests are meant; what is left empty does not matter.
 
     `status` is an HTTP status, a gRPC status name, or "failed" for every request with an error. Durations in seconds;
-    `since` and `until` in seconds since 1970. `order` is "newest" or "slowest".
+    `since` and `until` in seconds since 1970. `order` is "newest" or "slowest". `predictions`: leave out the GET requests
+    that asked no model, such as those of a metrics scraper.
     """
 
     request_id: str = ""
@@ -50,13 +54,18 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     until: float | None = None
     order: str = "newest"
     limit: int = 20
+    predictions: bool = False
 
 
 class StoredTraces:
-    """The traces in one file. Every method opens it anew and raises NoTraces where that fails."""
+    """The traces in one file. Every method opens it anew and raises NoTraces where that fails.
 
-    def __init__(self, file: Path) -> None:
+    `seconds` bounds each question, for callers whose own users wait.
+    """
+
+    def __init__(self, file: Path, seconds: float = math.inf) -> None:
         self._file = file
+        self._seconds = seconds
 
     def trace(self, trace_id: str) -> TracesData | None:
         """Return the spans of a trace, None where it is not stored; `trace_id` as 32 hexadecimal digits."""
@@ -74,6 +83,12 @@ class StoredTraces:
         for (body,) in rows:
             whole.MergeFromString(body)
         return whole
+
+    def find(self, trace_id: str) -> Found | None:
+        """Return what is known of a trace without its spans; `trace_id` as 32 hexadecimal digits."""
+        with self._reading() as connection:
+            row = connection.execute(f"{FOUND} WHERE trace_id = ?", (bytes.fromhex(trace_id),)).fetchone()
+        return None if row is None else _found(row)
 
     def of_request(self, request_id: str) -> list[Found]:
         """Return the traces of a request, newest first: a client may give several requests the same id."""
@@ -106,6 +121,8 @@ class StoredTraces:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             with contextlib.closing(database.open_for_reading(self._file)) as connection:
+                latest = time.monotonic() + self._seconds
+                connection.set_progress_handler(lambda: time.monotonic() > latest, STEPS)
                 yield connection
         except sqlite3.Error as error:
             raise NoTraces(
@@ -119,6 +136,8 @@ def _conditions(search: Search) -> tuple[Sequence[str], Sequence[Any]]:
     conditions, values = ["status != ''"], list[Any]()
     if search.status == "failed":
         conditions.append("failed")
+    if search.predictions:
+        conditions.append("(model != '' OR name NOT LIKE 'GET %')")
     wanted: tuple[tuple[str, Any], ...] = (
         ("request_id = ?", search.request_id or None),
         ("model = ?", search.model or None),

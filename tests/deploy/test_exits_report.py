@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deploy.controller.journal import Exit
 from deploy.exits_report import SHOWN, exits_report
+from otel.lives import Exit
 
 KILLED = Exit(at="2026-11-24T05:46:12.345+00:00", process="inference-0", pid=7, uptime=12.34, signal="SIGKILL")
 LEFT = Exit(at="2026-11-24T05:47:00.000+00:00", process="gateway-0", pid=8, uptime=1.0, code=3, reason="no port")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import processes
 from deploy.target import Target, signal_if_there
 from deploy.trial import Trial
+from otel import processes
 from tests.waiting import wait_for
 
 

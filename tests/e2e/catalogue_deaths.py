@@ -16,13 +16,13 @@ from typing import TypeVar
 import httpx
 import psutil
 
-from deploy import processes
 from deploy.chaos.faults import FAULTS, Extent
 from deploy.chaos.traffic import plan
 from deploy.load.plan import Kind, Plan, Stage
 from deploy.load.process import Finished, sending
 from deploy.load.report import statuses_text
 from deploy.target import Target
+from otel import processes
 from tests.e2e.catalogue_bench import Bench, row, unless
 from tests.e2e.outcome import Outcome
 from tests.e2e.victim import DEADLINE_SECONDS, RATE, WORKERS, harmed, seconds_until

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from deploy import processes
 from deploy.chaos.faults import FAULTS, Absent, Extent
 from deploy.target import Target, signal_if_there
+from otel import processes
 from tests.e2e.catalogue_bench import Bench, row, unless
 from tests.e2e.outcome import Outcome
 from tests.e2e.victim import DEADLINE_SECONDS, WORKERS, harmed, seconds_until

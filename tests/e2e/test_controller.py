@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from deploy.controller.history import recorded
-from deploy.controller.journal import Exit, Lives, read
+from deploy.controller.journal import Lives, read
 from inference_core.settings import CHECKOUT
+from otel.lives import Exit, recorded
 from tests.e2e.system import System
 from tests.waiting import wait_for
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from deploy.controller.crash_loops import ENOUGH, CrashLoops
-from deploy.controller.journal import Exit
+from otel.lives import Exit
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from deploy.controller.history import FILE, KEPT, History, recorded
-from deploy.controller.journal import Exit
+from deploy.controller.history import KEPT, History
+from otel.lives import EXITS, Exit, recorded
 
 
 def exit_number(number: int) -> Exit:
@@ -26,7 +26,7 @@ def test_an_exit_is_recorded_once(tmp_path: Path) -> None:
 def test_half_a_line_of_a_killed_writer_is_dropped(tmp_path: Path) -> None:
     """What was cut off is left out, and what comes after it is whole."""
     History(tmp_path).add(exit_number(1))
-    with (tmp_path / FILE).open("a") as file:
+    with (tmp_path / EXITS).open("a") as file:
         file.write('{"at":"2026')
     assert History(tmp_path).add(exit_number(2))
     assert recorded(tmp_path) == [exit_number(1), exit_number(2)]
@@ -40,7 +40,7 @@ def test_the_history_is_bounded_and_private(tmp_path: Path) -> None:
     exits = recorded(tmp_path)
     assert KEPT <= len(exits) < 2 * KEPT
     assert exits[-1] == exit_number(2 * KEPT + 4)
-    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / EXITS).stat().st_mode) == 0o600
 
 
 def test_the_last_exit_of_a_program_is_found(tmp_path: Path) -> None:

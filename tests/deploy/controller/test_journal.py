@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from supervisor.options import decode_wait_status, signame
 
-from deploy.controller.journal import LOST, Exit, Life, Lives, read
+from deploy.controller.journal import LOST, Lives, read
+from otel.lives import Exit, Life
 
 NAMES = st.from_regex(r"[a-z]{1,9}(-[0-9]{1,2})?", fullmatch=True)
 PIDS = st.integers(2, 4_194_304)

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deploy.controller.history import FILE, History, recorded
-from deploy.controller.journal import Exit
+from deploy.controller.history import History
 from deploy.controller.log_follower import LogFollower
 from deploy.controller.recorder import Recorder
 from deploy.controller.state import LOCK, State, StateFile
 from inference_core.errors import ConfigurationError
+from otel.lives import EXITS, Exit, recorded
 
 LOG = """\
 2026-11-24 05:46:10,000 INFO supervisord started with pid 1
@@ -67,11 +67,11 @@ def test_a_history_that_cannot_be_written_loses_nothing(folder: Path) -> None:
     """The exit is recorded when the disk takes it, and the state does not move before."""
     said: list[Exit] = []
     recording = recorder(folder, said)
-    (folder / FILE).unlink()
-    (folder / FILE).mkdir()
-    with pytest.raises(OSError, match=FILE):
+    (folder / EXITS).unlink()
+    (folder / EXITS).mkdir()
+    with pytest.raises(OSError, match=EXITS):
         recording.catch_up(State())
-    (folder / FILE).rmdir()
+    (folder / EXITS).rmdir()
     recording.catch_up(State())
     assert [found.pid for found in recorded(folder)] == [70]
 

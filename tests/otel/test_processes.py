@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from deploy import processes
+from otel import processes
 from tests.waiting import wait_for
 
 
