@@ -10,17 +10,24 @@ from falcon.asgi import App, Request, Response
 
 from gateway import errors
 from gateway.calls import Calls
+from gateway.cross_site import CrossSite
 from gateway.direct import DirectPredict
 from gateway.dispatch import Dispatcher
 from gateway.front_door import GrpcDoor, NoFrontDoor
 from gateway.front_door_servicer import FrontDoorServicer
 from gateway.keeping import Keeping
+from gateway.live import Live
 from gateway.middleware import FrontDoorLife, Life, Observation
 from gateway.observation import Kept, Observer
 from gateway.openapi import document
 from gateway.predictions import Predictions
 from gateway.request_spans import RequestSpans
 from gateway.resources.admin import AllTrafficResource, TrafficResource
+from gateway.resources.console import ConsoleResource, files
+from gateway.resources.console_live import LiveLife, LiveResource
+from gateway.resources.console_models import CardResource, ModelsResource
+from gateway.resources.console_traces import SearchResource, TraceResource, Traces, WhyResource
+from gateway.resources.console_workers import AboutResource, WorkersResource
 from gateway.resources.health import HealthResource, ReadyResource
 from gateway.resources.metrics import MetricsResource
 from gateway.resources.openapi import DocumentResource, PageResource
@@ -80,7 +87,8 @@ def create_app(settings: Settings, *, serves_grpc: bool = False) -> App[Request,
     front_door = GrpcDoor(settings, servicer, observer, workers) if serves_grpc else NoFrontDoor()
 
     life = Life(workers, traffic, observer, traces, direct_routes)
-    around: list[Any] = [Observation(observer), life, FrontDoorLife(front_door)]
+    live = Live(metrics_folder, tally.flush)
+    around: list[Any] = [Observation(observer), CrossSite(), life, FrontDoorLife(front_door), LiveLife(live)]
     app = App(middleware=around)
     errors.install(app)
     app.add_route("/predict", PredictResource(predictions, calls, settings.gateway))
@@ -93,6 +101,7 @@ def create_app(settings: Settings, *, serves_grpc: bool = False) -> App[Request,
     _add_v2(app, models, InferResource(inferences, models, calls, settings.gateway), metadata, settings.gateway)
     app.add_route("/admin/traffic", AllTrafficResource(traffic))
     app.add_route("/admin/traffic/{model}", TrafficResource(traffic, workers))
+    _add_console(app, settings, workers, live)
     return app
 
 
@@ -117,3 +126,18 @@ def _add_v2(
     app.add_route("/v2/repository/index", repository, suffix="index")
     for suffix in ("load", "unload"):
         app.add_route(f"/v2/repository/models/{{model}}/{suffix}", repository, suffix=suffix)
+
+
+def _add_console(app: App[Request, Response], settings: Settings, workers: Workers, live: Live) -> None:
+    page, traces = ConsoleResource(files()), Traces(settings.trace_file)
+    app.add_route("/console", page)
+    app.add_route("/console/{name}", page)
+    api = "/console/api"
+    app.add_route(f"{api}/about", AboutResource(VERSION, settings.run_folder))
+    app.add_route(f"{api}/live", LiveResource(live))
+    app.add_route(f"{api}/models", ModelsResource(Models(workers), workers, settings.predict))
+    app.add_route(f"{api}/models/{{model}}/card", CardResource(settings.repositories))
+    app.add_route(f"{api}/workers", WorkersResource(workers, settings.run_folder))
+    app.add_route(f"{api}/traces", SearchResource(traces))
+    app.add_route(f"{api}/traces/{{trace}}", TraceResource(traces))
+    app.add_route(f"{api}/why", WhyResource(traces))

@@ -39,7 +39,8 @@ V2_STATUS: Mapping[type[errors.InferenceHubError], int] = {
 
 UNREAD_BODY = (errors.InputTooLarge, errors.SlowInput, errors.UnsupportedInput)
 PATHS = (
-    "POST /predict, GET /health, GET /ready, GET /metrics, /admin/traffic, and below /v2 what GET /openapi.json lists"
+    "POST /predict, GET /console, GET /health, GET /ready, GET /metrics, /admin/traffic, and below /v2 what "
+    "GET /openapi.json lists"
 )
 
 
@@ -101,7 +102,7 @@ async def _from_falcon(
 
 def _sentence(request: Request, error: falcon.HTTPError) -> str:
     if error.status_code == falcon.http_status_to_code(falcon.HTTP_404):
-        return f"There is nothing at this path; this gateway answers {PATHS}."
+        return error.description or f"There is nothing at this path; this gateway answers {PATHS}."
     if error.status_code == falcon.http_status_to_code(falcon.HTTP_405):
         return f"{request.method[:16]} is not answered at this path; this gateway answers {PATHS}."
     return f"{error.title}. {error.description or ''}".strip()

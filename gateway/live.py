@@ -92,7 +92,10 @@ class Live:
 
     async def _reading(self) -> Moment:
         self._flush()
-        scrape = await asyncio.to_thread(take, self._folder)
+        return await asyncio.to_thread(self._taken)
+
+    def _taken(self) -> Moment:
+        scrape = take(self._folder)
         while self._history and scrape.at - self._history[0].at > (WINDOW + 2) * self._every:
             self._history.popleft()
         self._history.append(scrape)

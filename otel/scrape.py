@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 from prometheus_client.multiprocess import MultiProcessCollector
 
 Labels = tuple[tuple[str, str], ...]
-Key = tuple[str, Labels]
-Values = Mapping[Key, float]
+Values = Mapping[str, Mapping[Labels, float]]
+"""Samples by their names and labels."""
+
+NONE: Mapping[Labels, float] = {}
+
 Buckets = Sequence[tuple[float, float]]
 """Upper bounds in their order, and how many values are at most that; the last bound is infinity."""
 
@@ -27,13 +31,14 @@ class Scrape(msgspec.Struct, frozen=True):
     at: float
     places: Mapping[str, Values]
 
-    def total(self, prefix: str) -> dict[Key, float]:
+    def total(self, prefix: str) -> Values:
         """Return the sums over all places whose name begins so."""
-        sums: dict[Key, float] = {}
-        for place, values in self.places.items():
-            if place.startswith(prefix):
-                for key, value in values.items():
-                    sums[key] = sums.get(key, 0.0) + value
+        sums: dict[str, dict[Labels, float]] = {}
+        for values in (values for place, values in self.places.items() if place.startswith(prefix)):
+            for name, samples in values.items():
+                added = sums.setdefault(name, {})
+                for labels, value in samples.items():
+                    added[labels] = added.get(labels, 0.0) + value
         return sums
 
 
@@ -46,27 +51,30 @@ def take(folder: Path) -> Scrape:
     return Scrape(time.monotonic(), {place: _values(found) for place, found in files.items()})
 
 
-def difference(newer: Values, older: Values) -> dict[Key, float]:
+def difference(newer: Values, older: Values) -> Values:
     """Return what was added to each counter, at least zero: files may have been replaced meanwhile."""
-    return {key: max(0.0, value - older.get(key, 0.0)) for key, value in newer.items()}
+    return {
+        name: {labels: max(0.0, value - older.get(name, NONE).get(labels, 0.0)) for labels, value in samples.items()}
+        for name, samples in newer.items()
+    }
 
 
 def summed(values: Values, name: str, **labels: str) -> float:
     """Return the sum of a metric's samples that have these labels."""
     wanted = set(labels.items())
-    return sum(value for (each, has), value in values.items() if each == name and wanted.issubset(has))
+    return sum(value for has, value in values.get(name, NONE).items() if wanted.issubset(has))
 
 
 def label_values(values: Values, name: str, label: str) -> list[str]:
     """Return which values a label of a metric takes, in alphabetical order."""
-    return sorted({value for (each, has), _ in values.items() if each == name for key, value in has if key == label})
+    return sorted({value for has in values.get(name, NONE) for key, value in has if key == label})
 
 
 def buckets(values: Values, histogram: str, **labels: str) -> Buckets:
     """Return a histogram's buckets, summed over the series that have these labels."""
     wanted, found = set(labels.items()), dict[float, float]()
-    for (each, has), value in values.items():
-        if each == f"{histogram}_bucket" and wanted.issubset(has):
+    for has, value in values.get(f"{histogram}_bucket", NONE).items():
+        if wanted.issubset(has):
             bound = float(dict(has)["le"])
             found[bound] = found.get(bound, 0.0) + value
     return sorted(found.items())
@@ -89,14 +97,12 @@ def quantile(counted: Buckets, share: float) -> float | None:
 
 def apart(counted: Buckets) -> list[tuple[float, float]]:
     """Return for each bound how many values are in its bucket alone."""
-    before = [0.0, *(count for _, count in counted[:-1])]
-    return [(bound, count - less) for (bound, count), less in zip(counted, before, strict=True)]
+    return [(bound, count - below) for (_, below), (bound, count) in pairwise([(0.0, 0.0), *counted])]
 
 
 def _values(files: Iterable[str]) -> Values:
-    merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # untyped there
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for metric in merged
-        for sample in metric.samples
-    }
+    found: dict[str, dict[Labels, float]] = {}
+    for metric in MultiProcessCollector.merge(files):  # type: ignore[no-untyped-call]  # untyped there
+        for sample in metric.samples:
+            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found

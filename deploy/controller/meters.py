@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from deploy.controller.journal import Exit
 from deploy.controller.rpc import Process
-from deploy.processes import processor_seconds, resident_bytes, tree
+from otel.lives import Exit
 from otel.metrics import ControllerMetrics
+from otel.processes import processor_seconds, resident_bytes, tree
 
 LOOK_SECONDS = 1.0
 

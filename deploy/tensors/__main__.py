@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import processes
 from deploy.repositories import SAMPLES, repository
 from deploy.table import table
 from deploy.tensors.clients import Client, Grpc, Rest
 from deploy.trial import Sections, Trial, trial
 from inference_core.errors import ConfigurationError
+from otel import processes
 
 MODELS = Path(__file__).with_name("models")
 MEGABYTE = 1024 * 1024

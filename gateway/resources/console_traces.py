@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, 
 
 from gateway.resources.console_answer import answer
 from inference_core.errors import InvalidInput, Unavailable
-from otel.store.query import Found, NoTraces, Search, StoredTraces
+from otel.store.query import Found, Search, StoredTraces
 from otel.store.summary import plain
 from otel.store.why import HOUR, Split, splits, stages_of, verdict, why
 
@@ -66,6 +66,7 @@ class Row(msgspec.Struct, frozen=True):
     started: float
     duration: float
     stages: dict[str, float]
+    spans: int
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -77,7 +78,7 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class StoredSpan(msgspec.Struct, frozen=True):
-    """A span: `start` in seconds after the trace's first, `duration` in seconds; `parent` is "" or may not be stored."""
+    """A span: `start` in seconds after the first span's, `duration` in seconds; `parent` may be "" or unknown."""
 
     id: str
     parent: str
@@ -124,8 +125,6 @@ class Traces:
         try:
             async with asyncio.timeout(WAIT_SECONDS), self._places:
                 return await asyncio.to_thread(question, self._stored)
-        except NoTraces as error:
-            raise Unavailable(error.message) from error
         except TimeoutError as error:
             raise Unavailable(BUSY) from error
 
@@ -153,7 +152,7 @@ class TraceResource:
         """Answer with the spans of a trace; 404 where it is not stored, or not yet."""
         found = await self._traces.ask(lambda stored: stored.trace(trace)) if TRACE_ID.fullmatch(trace) else None
         if found is None:
-            raise falcon.HTTPNotFound(title="That trace is not stored")
+            raise falcon.HTTPNotFound(description="That trace is not stored.")
         answer(response, _trace(trace.lower(), found))
 
 
@@ -210,6 +209,7 @@ def _row(found: Found) -> Row:
         one.started / 1e9,
         one.duration / 1e9,
         {stage: nanoseconds / 1e9 for stage, nanoseconds in stages_of(one).items()},
+        one.spans,
     )
 
 
@@ -248,7 +248,7 @@ def _why(stored: StoredTraces, asked: WhyAsked) -> Why:
     until = time.time()
     since = until - asked.minutes * 60
     now, before = (_splits(stored, asked.model, *times) for times in ((since, until), (since - HOUR, since)))
-    text = why(stored, asked.model, asked.minutes)
+    text = why(stored, asked.model, asked.minutes, lambda: until)
     return Why(now[0], before[0], now[1], verdict(now[0], before[0]), text)
 
 
@@ -256,4 +256,3 @@ def _splits(stored: StoredTraces, model: str, since: float, until: float) -> tup
     found = stored.search(Search(model=model, since=since, until=until, limit=10_000))
     even = [each.summary for each in found if each.summary.kept in EVEN]
     return splits(even), len(even)
-

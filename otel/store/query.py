@@ -40,8 +40,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     """Which requests are meant; what is left empty does not matter.
 
     `status` is an HTTP status, a gRPC status name, or "failed" for every request with an error. Durations in seconds;
-    `since` and `until` in seconds since 1970. `order` is "newest" or "slowest". `predictions`: leave out the GET requests
-    that asked no model, such as those of a metrics scraper.
+    `since` and `until` in seconds since 1970. `order` is "newest" or "slowest". `predictions`: leave out what
+    asked for no prediction, such as a metrics scraper's requests.
     """
 
     request_id: str = ""
@@ -137,7 +137,7 @@ def _conditions(search: Search) -> tuple[Sequence[str], Sequence[Any]]:
     if search.status == "failed":
         conditions.append("failed")
     if search.predictions:
-        conditions.append("(model != '' OR name NOT LIKE 'GET %')")
+        conditions.append("(model != '' OR name LIKE '%/predict' OR name LIKE '%infer')")
     wanted: tuple[tuple[str, Any], ...] = (
         ("request_id = ?", search.request_id or None),
         ("model = ?", search.model or None),

@@ -9,11 +9,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from supervisor.states import ProcessStates
 
-from deploy.controller.journal import Exit
 from deploy.controller.meters import LOOK_SECONDS, Meters
 from deploy.controller.rpc import Process
-from deploy.processes import resident_bytes
+from otel.lives import Exit
 from otel.metrics import ControllerMetrics
+from otel.processes import resident_bytes
 from tests.waiting import wait_for
 
 NAME = "inferencehub_controller_"
