@@ -108,6 +108,7 @@ def _own_paths() -> Object:
         "/metrics": {"get": _operation("Numbers for Prometheus", "metrics", {"200": _described({TEXT: {}})})},
         "/openapi.json": {"get": _operation("This document", "openapi", {"200": _described({JSON: {}})})},
         "/docs": {"get": _operation("This document as a page", "docs", {"200": _described({"text/html": {}})})},
+        "/console": {"get": _operation("Try models and watch them", "console", {"200": _described({"text/html": {}})})},
     }
 
 
