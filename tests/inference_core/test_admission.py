@@ -88,14 +88,14 @@ def test_background_leaves_room_for_others() -> None:
 
 
 def test_a_wait_beyond_the_deadline_is_refused_with_its_length() -> None:
-    """At ten rows a second the twentieth waits two seconds; half of the deadline has to be more than that."""
+    """At ten rows a second who comes after 19 waits 1.9 seconds; half of the deadline has to be more than that."""
     admitting = admission()
-    admitting.admit(Request(20), now())
+    admitting.admit(Request(19), now())
     drain(admitting, rows=1, seconds=0.1)
     with pytest.raises(Overloaded) as refused:
-        admitting.admit(Request(deadline=Deadline.after(4.1)), now())
+        admitting.admit(Request(deadline=Deadline.after(3.9)), now())
     assert (refused.value.reason, refused.value.retry_after_seconds) == ("deadline", 2)
-    assert refused.value.wait_seconds == pytest.approx(2.0)
+    assert refused.value.wait_seconds == pytest.approx(1.9)
     assert reason(admitting, Request(deadline=Deadline.after(4.5))) == ""
 
 
