@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up dev down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline reload shadow fuzz proto lock
+.PHONY: help up dev down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline reload shadow fuzz screenshots proto lock
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ fuzz: .venv/installed ## every route by its own description, for a minute, on a 
 
 tensors: .venv/installed ## 5 and 50 MB through REST and gRPC on a system of its own: MB/s, copies in memory
 	@$(BIN)/python -m deploy.tensors $(ARGS)
+
+screenshots: .venv/developed ## photograph the console in light and dark into docs/console (needs chromium)
+	@$(BIN)/python -m tests.e2e.screenshots $(or $(ARGS),docs/console)
 
 bench: .venv/developed ## ours against a FastAPI monolith, about 7 minutes; options: make bench ARGS="--quick"
 	@$(BIN)/python -m deploy.bench compare $(ARGS)

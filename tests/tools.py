@@ -1,4 +1,4 @@
-"""Where tests find Jaeger, grpcurl and promtool: built by deploy/tools/install, or any that is on PATH."""
+"""Where tests find Jaeger, grpcurl and promtool: built by deploy/tools/install, or any on PATH; and a browser."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -22,7 +23,16 @@ def tool(name: str) -> Path:
     found = shutil.which(name, path=built) or shutil.which(name)
     if found is not None:
         return Path(found)
-    reason = f"{name} is neither in {built} nor on PATH: deploy/tools/install {name} builds it"
+    return _missing(f"{name} is neither in {built} nor on PATH: deploy/tools/install {name} builds it")
+
+
+def chromium() -> Path:
+    """Return the path of Debian's browser; where it is missing, as `tool` does."""
+    found = shutil.which("chromium")
+    return Path(found) if found is not None else _missing("chromium is not on PATH: apt-get install chromium")
+
+
+def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

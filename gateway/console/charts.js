@@ -15,7 +15,7 @@ export function lines(label, series, { height = 168, slots = 120, unit = String,
   const y = (value) => floor - part(value) * (floor - 12);
   const chart = frame(`${label}: ${series.map((one) => `${one.name} ${unit(one.values.at(-1) ?? null)}`).join(", ")}`, height);
   for (const tick of ticks) {
-    chart.append(svg("line", { class: "grid", x1: 50, x2: WIDTH - 8, y1: y(tick), y2: y(tick) }), text(43, y(tick) + 4, unit(tick), "end"));
+    chart.append(svg("line", { class: "grid", x1: 50, x2: WIDTH - 8, y1: y(tick), y2: y(tick) }), text(43, y(tick) + 4, unit(tick).replace(/\.0+(?=\s|$)/, ""), "end"));
   }
   chart.append(text(50, height - 4, "2 minutes ago", "start"), text(WIDTH - 8, height - 4, "now", "end"));
   for (const one of series) chart.append(...drawn(one, one.values.map((value, index) => (value === null ? null : [x(index, one.values.length), y(value)])), area && floor));

@@ -68,11 +68,11 @@ function tiles(flow) {
   const tile = (name, value, note, kind = "") => el("div", { className: `tile ${kind}` }, el("span", {}, name), el("strong", {}, value), el("small", {}, note));
   return el("div", { className: "tiles" },
     tile("Requests", rate(flow.rate), "each second"),
-    tile("p50", duration(flow.total.p50), "half are quicker"),
-    tile("p99", duration(flow.total.p99), "1 in 100 is slower"),
+    tile("p50", duration(flow.total.p50), "for half of them"),
+    tile("p99", duration(flow.total.p99), "for 99 in 100"),
     tile("Failed", rate(flow.failed), "each second", flow.failed ? "bad" : ""),
     tile("Refused", rate(flow.refused), "each second", flow.refused ? "warn" : ""),
-    tile("Waiting", count(flow.queue_rows), "rows in the queues"));
+    tile("Waiting", count(flow.queue_rows), "rows in queues"));
 }
 
 function rates(history, flow) {

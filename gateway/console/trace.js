@@ -97,7 +97,7 @@ function traceCard(trace, jaegerPort) {
   const actions = el("div", { className: "actions" }, copyButton(() => trace.trace_id, "Copy the trace id"), open);
   return card([entry.name, actions],
     el("dl", { className: "summary" }, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    legend(["queue", "hop", "worker_queue", "compute"]),
+    legend(),
     waterfall(trace));
 }
 

@@ -43,9 +43,9 @@ function row(span, depth, total) {
 }
 
 function told(span) {
-  if (span.kind === "client") return `Call ${span.name.split("/").at(-1)}`;
-  if (span.kind === "server" && span.name.includes("/") && !/^[A-Z]+ \//.test(span.name)) return `Serve ${span.name.split("/").at(-1)}`;
-  return span.name;
+  const method = span.name.match(/^[\w.]+\/(\w+)$/)?.[1];
+  if (!method) return span.name;
+  return span.kind === "client" ? `Call ${method}` : `Serve ${method}`;
 }
 
 function place(span) {

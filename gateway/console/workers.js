@@ -59,7 +59,7 @@ function exits(found) {
     exit.pid ? String(exit.pid) : "–",
     exit.reason ?? "",
   ]);
-  return card([`Last ${found.length} exits`, el("span", { className: "hint" }, "newest first")], table("Exits", ["When", "Program", "Cause", "After", "pid", "Reason"], rows, ["", "", "", "number", "number", ""]));
+  return card([found.length === 1 ? "Last exit" : `Last ${found.length} exits`, el("span", { className: "hint" }, "newest first")], table("Exits", ["When", "Program", "Cause", "After", "pid", "Reason"], rows, ["", "", "", "number", "number", ""]));
 }
 
 function cause(exit) {
