@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
@@ -22,6 +23,7 @@ from deploy.load.plan import Kind, Plan, Stage
 from deploy.load.process import Finished, sending
 from deploy.load.report import statuses_text
 from deploy.target import Target
+from inference_core.settings import VARIABLE
 from otel import processes
 from tests.e2e.catalogue_bench import Bench, row, unless
 from tests.e2e.outcome import Outcome
@@ -41,11 +43,11 @@ T = TypeVar("T")
 def failing_start(bench: Bench) -> Outcome:
     """Retry ever less often, say why, and leave everybody else alone."""
     target = bench.victim.target()
-    description = bench.victim.repository / "marked" / "model.toml"
-    good = description.read_text()
+    file = Path(target.trial.environment[VARIABLE])
+    good = file.read_text()
     log = target.trial.run_folder / "logs" / "inference-0.log"
     before = log.stat().st_size
-    description.write_text("nonsense = 1\n")
+    file.write_text(f"{good}[nonsense]\n")
     try:
         with sending(plan(target.trial.port, RATE, 1, DEADLINE_SECONDS)) as running:
             os.kill(target.workers()[0], signal.SIGKILL)
@@ -53,7 +55,7 @@ def failing_start(bench: Bench) -> Outcome:
             records = running.stop().records
         status = target.trial.control("status", "inference:inference-0")
     finally:
-        description.write_text(good)
+        file.write_text(good)
         target.trial.control("start", "inference:inference-0")
     said = log.read_bytes()[before:].count(b'"cannot start"')
     failed = records.where(~records.expected)

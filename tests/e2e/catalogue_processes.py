@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from deploy.chaos.faults import FAULTS, Absent, Extent
+from deploy.chaos.verdict import RECOVERY_SECONDS
+from deploy.chaos.verdict import Outcome as Judged
 from deploy.target import Target, signal_if_there
 from otel import processes
 from tests.e2e.catalogue_bench import Bench, row, unless
@@ -23,6 +25,8 @@ from tests.e2e.victim import DEADLINE_SECONDS, WORKERS, harmed, seconds_until
 from tests.waiting import wait_for
 
 FREEZE_SECONDS, NOTICE_SECONDS = 10, 2.0
+SILENT_SECONDS = 4.0
+"""Three probes that are not answered, and the one that was when it happened (settings, [controller])."""
 CLIENTS, ASKED = 6, 600
 FAIR_SHARE = 1 / WORKERS
 
@@ -78,11 +82,10 @@ def stopped(bench: Bench) -> Outcome:
         os.kill(worker, signal.SIGSTOP)
 
     try:
-        _, outcome = harmed(bench.victim, stop)
+        return _replaced(*harmed(bench.victim, stop))
     finally:
         for worker, since in stopped:
             signal_if_there(worker, signal.SIGCONT, since)
-    return outcome
 
 
 @row("A05", f"a worker whose event loop stands for {FREEZE_SECONDS} s while its pings are answered", destructive=True)
@@ -101,6 +104,7 @@ def frozen(bench: Bench) -> Outcome:
             worst.append(time.monotonic() - began)
 
     judged, outcome = harmed(bench.victim, freeze)
+    outcome = _replaced(judged, outcome)
     late = unless(worst[0] < DEADLINE_SECONDS + 0.5, f"the freezing requests took {worst[0]:.1f} s")
     late += unless(judged.worst < NOTICE_SECONDS, f"others waited {judged.worst:.1f} s")
     return _also(outcome, late)
@@ -176,6 +180,14 @@ def controller_killed(bench: Bench) -> Outcome:
         os.kill(controller, signal.SIGCONT)
 
     return harmed(bench.victim, harm)[1]
+
+
+def _replaced(judged: Judged, outcome: Outcome) -> Outcome:
+    # Nobody waits for such a worker, so the controller may take the time to be sure of it before it kills.
+    allowed = SILENT_SECONDS + RECOVERY_SECONDS + judged.load
+    wrong = unless(not judged.failed, f"{judged.failed} failed")
+    wrong += unless(judged.recovery <= allowed, f"replaced after {judged.recovery:.1f} s, not {allowed:.1f}")
+    return dataclasses.replace(outcome, wrong=wrong)
 
 
 def _also(outcome: Outcome, wrong: tuple[str, ...]) -> Outcome:
