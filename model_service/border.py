@@ -38,6 +38,9 @@ INFER = f"{SERVICE}/ModelInfer"
 PROBES = {f"{SERVICE}/{probe}" for probe in ("ServerLive", "ServerReady", "ModelReady", "RepositoryIndex")}
 """Asked every second by gateways and people; they raise nothing, and their traces would drown the others."""
 
+QUIET = {f"{SERVICE}/ModelConfig"}
+"""Asked every second by gateways as well; only their failures are worth a line or a span."""
+
 NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 """Tells a client's retry policy that its own repeats would only add to the load."""
 
@@ -114,7 +117,8 @@ class Border:
                     raise
                 await _abort(context, status, error, call)
             else:
-                observer.end(call, StatusCode.OK, None)
+                if method not in QUIET:
+                    observer.end(call, StatusCode.OK, None)
                 return encode(response) if call.outputs is None else response_bytes(response, call.outputs)
 
         # Without a deserializer the message arrives here as bytes, and one that is broken is refused like the rest.

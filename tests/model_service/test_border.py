@@ -217,3 +217,11 @@ async def test_calls_at_once_keep_their_own_ids() -> None:
         await slow
         lines = [(line["request_id"], line["model"], line["status"]) for line in await worker.ended(2)]
     assert lines == [("quick", "m", "INVALID_ARGUMENT"), ("slow", "slow", "OK")]
+
+
+async def test_what_gateways_ask_every_second_is_told_only_when_it_fails() -> None:
+    """ModelConfig leaves a line where it names no model, and none where it is answered."""
+    async with running_worker(loaded("m", lambda inputs: inputs)) as worker:
+        await worker.protocol.ModelConfig(wire.ModelConfigRequest(name="m"))
+        await end_of(worker.protocol.ModelConfig(wire.ModelConfigRequest(name="nobody")))
+        assert [line["status"] for line in await worker.ended(1)] == ["NOT_FOUND"]
