@@ -150,8 +150,10 @@ def _ready(settings: Settings) -> tuple[bool, list[str]]:
         return False, [f"the gateway does not answer: {error}"]
     finally:
         connection.close()
-    answered_by_all = len(report.get("reasons", [])) == 0
-    return bool(report.get("ready")) and answered_by_all, report.get("reasons") or [str(report)]
+    reasons: list[str] = report.get("reasons", [])
+    # What is broken or unloaded keeps nothing else from its work; a worker that still loads is worth waiting for.
+    waits = any("does not answer" in reason or " is LOADING" in reason for reason in reasons)
+    return bool(report.get("ready")) and not waits, reasons or [str(report)]
 
 
 def _log_tails(settings: Settings) -> list[str]:
@@ -170,7 +172,7 @@ Try next:
   curl -s {base}/predict -H 'Content-Type: application/json' -d '{{"prompt": "What a wonderful day"}}'
   curl -s {base}/predict -H 'Content-Type: application/json' -d @model_service/models/digits/example.json
   curl -s {base}/ready
-  open {base}/docs for every path
+  open {base}/console to try models and watch the machine, {base}/docs for every path
   grpcurl -plaintext localhost:{settings.gateway.grpc_port} list
   grpcurl -plaintext localhost:{settings.inference.port} list     # worker 0 alone
   {control} -s unix://{settings.run_folder}/supervisor.sock status

@@ -142,6 +142,9 @@ class Dispatcher:
         versions = self.workers.versions(model)
         if versions:
             return errors.UnknownModel(f"Model {model} has no such version. Versions here: {', '.join(versions)}.")
+        told = self.workers.told_of(model)
+        if told:
+            return errors.UnknownModel(told)
         names = ", ".join(self.workers.models())
         return errors.UnknownModel(f"There is no model of that name. Models here: {names}.")
 

@@ -78,7 +78,7 @@ class Traffic:
         self._dispatcher = dispatcher
         self._workers = dispatcher.workers
         self._tally = dispatcher.tally
-        self._settings = settings
+        self.settings = settings
         self._processes = processes
         self._plans: dict[str, Plan] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -159,7 +159,7 @@ class Traffic:
 
     def _named(self, model: str, plan: Plan | None, wanted: str, call: Call, *, is_override: bool) -> str:
         if not is_model_name(wanted):
-            raise InvalidInput(f"{self._settings.version_header} is a version or a label, such as 2 or canary.")
+            raise InvalidInput(f"{self.settings.version_header} is a version or a label, such as 2 or canary.")
         if is_override:
             call.arm = OVERRIDE
         return (Rule() if plan is None else plan.rule).version(wanted, self.labels(model))
@@ -200,7 +200,7 @@ class Traffic:
     # The rules
 
     def _follow(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._settings.poll_seconds, self._follow)
+        self._timer = asyncio.get_running_loop().call_later(self.settings.poll_seconds, self._follow)
         self.poll()
         for model, plan in list(self._plans.items()):
             found = plan.evidence and next(plan.evidence.verdicts(), None)

@@ -128,6 +128,8 @@ class TrafficResource:
     async def _change(self, change: Change) -> bool:
         changed = await asyncio.to_thread(self._traffic.file.update, change)
         self._traffic.poll()
+        if changed is not None:
+            await asyncio.sleep(self._traffic.settings.poll_seconds)  # until the other processes have looked
         return changed is not None
 
     def _no_rule(self, model: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from grpc import StatusCode
 
+from gateway.slots import REFRESH_SECONDS
 from gateway.v2.statistics import summed
 from gateway.worker_errors import translated
 from gateway.workers import Workers
@@ -21,6 +22,9 @@ from inference_pb import open_inference_pb2 as wire
 
 ASK_SECONDS = 2.0
 LOAD_SECONDS = 120.0
+LEARNING_SECONDS = 1.1 * REFRESH_SECONDS
+"""Until every gateway process has asked its workers again: whoever was told that a model is loaded may ask it."""
+
 STATES = ("READY", "LOADING", "UNLOADING", "UNAVAILABLE")
 """A version that is READY anywhere can be asked; otherwise the state nearest to that counts."""
 
@@ -84,6 +88,7 @@ class Models:
         """Have every worker load a model, or load it again; raises an error that says which worker did not."""
         request = wire.RepositoryModelLoadRequest(model_name=name, parameters=parameters)
         await self._at_all("RepositoryModelLoad", request, wire.RepositoryModelLoadResponse, "loaded")
+        await asyncio.sleep(LEARNING_SECONDS)
 
     async def unload(self, name: str, parameters: RepositoryParameters) -> None:
         """Have every worker unload a model; raises an error that says which worker did not."""

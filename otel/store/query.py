@@ -82,6 +82,7 @@ class StoredTraces:
         whole = TracesData()
         for (body,) in rows:
             whole.MergeFromString(body)
+        _keep_each_once(whole)
         return whole
 
     def find(self, trace_id: str) -> Found | None:
@@ -129,6 +130,17 @@ class StoredTraces:
                 f"The trace file {self._file} cannot be read ({error}). The program tracestore makes it when it "
                 "starts: supervisorctl status shows whether it runs."
             ) from error
+
+
+def _keep_each_once(whole: TracesData) -> None:
+    # A trace that is replayed into the store it came from arrives twice.
+    seen: set[bytes] = set()
+    for scope in [scope for resource in whole.resource_spans for scope in resource.scope_spans]:
+        for index in reversed(range(len(scope.spans))):
+            if scope.spans[index].span_id in seen:
+                del scope.spans[index]
+            else:
+                seen.add(scope.spans[index].span_id)
 
 
 def _conditions(search: Search) -> tuple[Sequence[str], Sequence[Any]]:

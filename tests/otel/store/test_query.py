@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
 from otel.store.query import Search
 from otel.store.summary import Summary, summarized
@@ -120,3 +121,21 @@ def test_a_request_that_was_saved_has_not_failed() -> None:
         assert not whole.failed
         assert not summarized(parts, 10).failed
     assert summarized([lost], 10).failed
+
+
+def test_a_trace_that_comes_again_is_told_once(tmp_path: Path) -> None:
+    """Spans that are replayed into the store they came from are not counted twice."""
+    with store(tmp_path) as running:
+        parts = request(7, ms=10)
+        running.put(*parts)
+        once = running.traces.trace(trace_id(7).hex())
+        running.put(*parts)
+        again = running.traces.trace(trace_id(7).hex())
+    assert once is not None
+    assert again is not None
+    assert spans_in(again) == spans_in(once) > 0
+
+
+def spans_in(whole: TracesData) -> int:
+    """Return how many spans there are."""
+    return sum(len(scope.spans) for resource in whole.resource_spans for scope in resource.scope_spans)
