@@ -52,7 +52,8 @@ def classification_of(model: str, outputs: Arrays) -> Classification:
     """
     class_id, shares, label = outputs.get("class_id"), outputs.get("confidence"), outputs.get("label")
     if class_id is None or shares is None:
-        raise InvalidInput(f"Model {model} does not classify: it answers with {', '.join(outputs)}. Ask it at /v2/models/{model}/infer.")
+        told = ", ".join(outputs)
+        raise InvalidInput(f"Model {model} does not classify: it answers with {told}. Use /v2/models/{model}/infer.")
     if not class_id.size or not shares.size:
         raise ModelFailed(f"Model {model} answered with no row.")
     # Through its shortest decimal form: 0.44 as FP32 is to stay 0.44, not to become 0.4399999976158142.

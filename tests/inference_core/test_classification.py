@@ -99,5 +99,5 @@ def test_a_model_that_does_not_classify_is_named(missing: str) -> None:
     """A model without a class or a confidence is refused with what it answers and how to ask it."""
     outputs = answer(scores=1.0)
     del outputs[missing]
-    with pytest.raises(InvalidInput, match=r"Model m does not classify: .*scores.*ModelInfer"):
+    with pytest.raises(InvalidInput, match=r"Model m does not classify: .*scores.*/v2/models/m/infer"):
         classification_of("m", outputs)

@@ -78,7 +78,7 @@ async def test_a_model_that_does_not_classify_is_refused() -> None:
         end = await end_of(worker.origin.Predict(wire.PredictRequest(features=[1], model_name="scores")))
     assert end == (
         StatusCode.INVALID_ARGUMENT,
-        "Model scores does not classify: it answers with scores. Use ModelInfer.",
+        "Model scores does not classify: it answers with scores. Use /v2/models/scores/infer.",
     )
 
 
