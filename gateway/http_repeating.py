@@ -18,9 +18,9 @@ class RepeatingProtocol(GatewayProtocol):
         is_between = self._is_between_requests()
         repeated = self.border.repeats.find(data) if is_between else None
         if repeated is None:
+            before = self.cycle
             super().data_received(data)
-            if is_between and self.phase is Phase.IDLE and isinstance(self.cycle, DirectExchange):
-                self.border.repeats.remember(data, self.cycle.pending)
+            self._remember(data, before, is_between=is_between)
             return
         self.rests_since = None
         self.disarm_head_timer()
@@ -29,6 +29,12 @@ class RepeatingProtocol(GatewayProtocol):
             self.answer_directly(repeated)
         else:
             self.refuse(refusal)
+
+    def _remember(self, data: bytes, before: object, *, is_between: bool) -> None:
+        # Blank lines between requests are no request: then the exchange is still the one before.
+        is_new = is_between and self.phase is Phase.IDLE and self.cycle is not before
+        if is_new and isinstance(self.cycle, DirectExchange):
+            self.border.repeats.remember(data, self.cycle.pending)
 
     def _is_between_requests(self) -> bool:
         # The parser has seen nothing of the next request, and was not told that there will be none.

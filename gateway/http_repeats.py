@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.http_direct import Pending
 
-END = b"\r\n\r\n"
+METHOD, END = b"POST /", b"\r\n\r\n"
 MOST_HEADS, MOST_HEAD_BYTES = 256, 1024
 VARYING = frozenset((b"x-request-id", b"traceparent", b"tracestate"))
 """Fields whose values do not come again: keeping such a head would only push out others."""
@@ -33,7 +33,9 @@ class Repeats:
     def remember(self, data: bytes, request: Pending) -> None:
         """Keep the head of a request that a parser found, if these bytes are that request and nothing else."""
         end = data.find(END) + len(END)
-        if end > MOST_HEAD_BYTES or data[end:] != request.body or not VARYING.isdisjoint(request.fields):
+        if not data.startswith(METHOD) or data[end:] != request.body or not VARYING.isdisjoint(request.fields):
+            return
+        if end > MOST_HEAD_BYTES:
             return
         if len(self._heads) >= MOST_HEADS:
             self._heads.clear()

@@ -30,6 +30,7 @@ def post(body: bytes, fields: bytes = b"") -> bytes:
 
 
 CLOSING = post(b"{}", b"Connection: close\r\n")
+BLANK = b"\r\n" * 4
 PIECES = st.sampled_from(
     [
         post(b"{}"),
@@ -43,6 +44,10 @@ PIECES = st.sampled_from(
         post(b"{}").replace(b"Length: 2", b"Length: 3"),
         post(b"{}").replace(b"POST", b"PO ST"),
         post(b"{}").replace(b"1.1", b"1.0"),
+        post(BLANK),
+        BLANK,
+        b"\r\n\r\n" + BLANK,
+        b"\r\n\r\n" + b"[1,2,34]",
         b"\r\n",
         b"\r",
         b"{}",
@@ -142,6 +147,7 @@ def traffic(draw: st.DrawFn) -> list[list[bytes]]:
 
 
 @settings(max_examples=500, deadline=None)
+@example([[post(BLANK), b"\r\n\r\n" + BLANK], [b"\r\n\r\n[1,2,34]"]])
 @example([[CLOSING], [CLOSING, post(b"{}")]])
 @given(traffic())
 def test_known_heads_change_no_answer(connections: list[list[bytes]]) -> None:
@@ -172,7 +178,7 @@ def test_few_heads_are_kept_and_none_that_varies() -> None:
     known = Repeats()
 
     def remember(head: bytes, fields: Fields) -> bool:
-        data = head + b"\r\n\r\n{}"
+        data = b"POST /" + head + b"\r\n\r\n{}"
         known.remember(data, Pending(lambda *_: Answered(), fields, b"{}"))
         return known.find(data) is not None
 
@@ -180,5 +186,14 @@ def test_few_heads_are_kept_and_none_that_varies() -> None:
     assert not remember(b"TRACED", {b"traceparent": b"00"})
     assert not remember(b"P" * MOST_HEAD_BYTES, {})
     assert all(remember(b"%d" % number, {}) for number in range(MOST_HEADS))
-    assert not known.find(b"POST\r\n\r\n{}")
-    assert known.find(b"1\r\n\r\n{") is None
+    assert not known.find(b"POST /POST\r\n\r\n{}")
+    assert known.find(b"POST /1\r\n\r\n{}") is not None
+    assert known.find(b"POST /1\r\n\r\n{") is None
+
+
+def test_what_is_no_request_is_not_remembered() -> None:
+    """Blank lines before a body, or a body without a head, name no request."""
+    known = Repeats()
+    for data in (b"\r\n\r\n{}", b"\n\n\n{}", b"{}"):
+        known.remember(data, Pending(lambda *_: Answered(), {}, b"{}"))
+        assert known.find(data) is None
