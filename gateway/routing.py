@@ -26,11 +26,13 @@ OVERRIDE = "override"
 """The arm of a request whose sender chose the version: no evidence for or against any other."""
 
 MOST_ARMS = 16
+MOST_LABELS = 256
+LEAST_WEIGHT, MOST_WEIGHT = 1e-9, 1_000_000
 DRAW_BYTES = 8
 DRAWS = 2 ** (8 * DRAW_BYTES)
 UNKNOWN_FIELD = re.compile(r"unknown field `([^`]{1,64})`")
 
-Weight = Annotated[float, Meta(ge=0, le=1_000_000)]
+Weight = Annotated[float, Meta(ge=0, le=MOST_WEIGHT)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -84,9 +86,15 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         return self.labels.get(name) or labels.get(name, name)
 
     def without(self, arm: str) -> Rule:
-        """Return the rule in which the baseline has that arm's weight, too, so that no other arm's keys move."""
+        """Return the rule in which the baseline has that arm's weight, too, so that no other arm's keys move.
+
+        All weights are halved where the baseline's would be beyond what a rule may have.
+        """
         split = {**self.split, arm: 0.0}
         split[self.base] = self.split[self.base] + self.split[arm]
+        if split[self.base] > MOST_WEIGHT:
+            # The sum of two weights fits then, and a half is exact: whoever chooses by it chooses as before.
+            split = {name: max(weight / 2, LEAST_WEIGHT) if weight else 0.0 for name, weight in split.items()}
         return msgspec.structs.replace(self, split=split)
 
 
@@ -127,20 +135,31 @@ def rule_from(data: bytes) -> Rule:
 
 def check(rule: Rule) -> None:
     """Raise InvalidInput for a rule whose parts do not fit together."""
+    if len(rule.labels) > MOST_LABELS:
+        raise InvalidInput(f"A rule has at most {MOST_LABELS} labels; take out those that nobody asks for.")
     named = [*rule.split, *rule.labels, *rule.labels.values(), *([rule.shadow.to] if rule.shadow else [])]
     for name in named:
         if not is_model_name(name) or name == OVERRIDE:
             raise InvalidInput(
                 f"Labels and versions have letters, digits, '.', '_' and '-', and none is {OVERRIDE}: {name[:64]!r}."
             )
-    if rule.split and not any(rule.split.values()):
-        raise InvalidInput("Every weight in split is 0, so nobody would answer; give one arm a weight.")
-    if len(rule.split) > MOST_ARMS:
-        raise InvalidInput(f"A split has at most {MOST_ARMS} arms.")
+    _check_split(rule.split)
     if rule.baseline and rule.baseline not in rule.split:
         raise InvalidInput(f"The baseline is no arm of the split.{nearest(rule.baseline, rule.split)}")
     if rule.rollback is not None and not rule.split.get(rule.base):
         raise InvalidInput("A rollback compares arms with the baseline, which therefore needs a weight in split.")
+
+
+def _check_split(split: Mapping[str, float]) -> None:
+    if split and not any(split.values()):
+        raise InvalidInput("Every weight in split is 0, so nobody would answer; give one arm a weight.")
+    if len(split) > MOST_ARMS:
+        raise InvalidInput(f"A split has at most {MOST_ARMS} arms.")
+    if any(0 < weight < LEAST_WEIGHT for weight in split.values()):
+        # A draw divided by less may be infinite, and an infinite draw wins nothing.
+        raise InvalidInput(
+            f"A weight in split is 0, or between {LEAST_WEIGHT:g} and {MOST_WEIGHT}; weights are relative."
+        )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from gateway.routing import OVERRIDE, Rule, choose
 from gateway.shadow import Shadow
 from gateway.traffic_file import Change, Document, TrafficFile
 from inference_core.deadline import now
-from inference_core.errors import InvalidInput
+from inference_core.errors import InferenceHubError, InvalidInput
 from inference_core.inference import Inference
 from inference_core.names import is_model_name
 from inference_core.settings import Traffic as Settings
@@ -240,7 +240,7 @@ class Traffic:
     async def _write(self, change: Change) -> None:
         try:
             await asyncio.to_thread(self.file.update, change)
-        except OSError:
+        except (OSError, ValueError, InferenceHubError):
             log.exception("traffic rules cannot be written; the other gateway processes know nothing of this change")
 
     def _workers_changed(self) -> None:

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from gateway.routing import Rule, check
-from inference_core.errors import InferenceHubError
+from inference_core.errors import InferenceHubError, InputTooLarge
 
 FILE = "traffic.json"
 PRIVATE = 0o600
@@ -93,12 +93,13 @@ class TrafficFile:
         """Change the newest document and return the new one, None where `change` finds nothing to do; blocks.
 
         A file that cannot be read is kept beside the new one, which then begins with what this process knows.
+        Raises InputTooLarge for rules that the file has no room for, and leaves the file as it was.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(self.path.with_suffix(".lock")):
             document = change(self._newest())
             if document is not None:
-                _replace(self.path, msgspec.json.format(msgspec.json.encode(document)))
+                _replace(self.path, _encoded(document))
         return document
 
     def _newest(self) -> Document:
@@ -127,16 +128,30 @@ def _read(path: Path) -> Document:
         return Document()
     if len(data) > LARGEST_BYTES:
         raise ValueError(f"it is larger than {LARGEST_BYTES} bytes")
+    return _decoded(data)
+
+
+def _decoded(data: bytes) -> Document:
     document = msgspec.json.decode(data, type=Document)  # its errors are ValueErrors
     for rule in document.rules.values():
         check(rule)
     return document
 
 
+def _encoded(document: Document) -> bytes:
+    data = msgspec.json.format(msgspec.json.encode(document)) + b"\n"
+    if len(data) > LARGEST_BYTES:
+        raise InputTooLarge(
+            f"The rules of all models together have at most {LARGEST_BYTES} bytes; delete rules or labels first."
+        )
+    _decoded(data)  # before it replaces what everybody can read
+    return data
+
+
 def _replace(path: Path, data: bytes) -> None:
     new = path.with_suffix(".new")
     with open(new, "wb", opener=_private) as file:  # Path.open takes no opener
-        file.write(data + b"\n")
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing import Rule, choose, draw_of, rule_from, shares
+from gateway.routing import LEAST_WEIGHT, MOST_LABELS, MOST_WEIGHT, Rule, choose, draw_of, rule_from, shares
 from inference_core.errors import InvalidInput
 
 KEYS = [f"user-{number}" for number in range(4000)]
@@ -56,6 +56,21 @@ def test_an_arm_that_loses_its_traffic_moves_no_other_key(split_names: list[str]
         old, new = choose(rule, "m", key), choose(rest, "m", key)
         assert new != lost
         assert new in {old, "base"} or old == lost
+
+
+def test_a_rule_after_a_rollback_can_be_read() -> None:
+    """The baseline gets the lost weight even where the sum is beyond the largest weight, and the others' keys stay."""
+    split = {"1": MOST_WEIGHT, "2": MOST_WEIGHT, "3": MOST_WEIGHT, "4": LEAST_WEIGHT}
+    rule = rule_from(msgspec.json.encode({"split": split, "rollback": {}}))
+    rest = rule_from(msgspec.json.encode(rule.without("2")))
+    assert [round(share, 6) for share in shares(rest).values()] == [0.666667, 0, 0.333333, 0]
+    for key in KEYS[:200]:
+        assert choose(rest, "m", key) in {choose(rule, "m", key), "1"} or choose(rule, "m", key) == "2"
+
+
+def test_the_smallest_weight_is_chosen() -> None:
+    """An arm with the whole of the traffic gets it, however small its weight is."""
+    assert set(arms({"1": LEAST_WEIGHT, "2": 0})) == {"1"}
 
 
 def test_a_key_never_moves() -> None:
@@ -121,6 +136,8 @@ def test_a_rule_is_the_same_after_a_round_trip() -> None:
         (b'{"shadow": {"to": "2", "fraction": 1.5}}', "fraction"),
         (b'{"cache": {"seconds": 0}}', "seconds"),
         (('{"split": {' + ", ".join(f'"{number}": 1' for number in range(17)) + "}}").encode(), "at most 16 arms"),
+        (b'{"split": {"1": 1e-320}}', "between 1e-09 and 1000000"),
+        (msgspec.json.encode({"labels": {f"l{n}": "1" for n in range(MOST_LABELS + 1)}}), "at most 256 labels"),
     ],
 )
 def test_a_rule_that_cannot_be_used_says_why(data: bytes, reason: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -160,6 +161,25 @@ async def test_an_arm_that_fails_loses_its_traffic(tmp_path: Path) -> None:
         assert {arm for _, arm, _ in found} == {"stable"}
         (metric,) = one.hop.dispatcher.tally._metrics.rollbacks.collect()
         assert {sample.value for sample in metric.samples if sample.name.endswith("_total")} == {1.0}
+
+
+async def test_a_rollback_that_the_file_refuses_works_here(tmp_path: Path) -> None:
+    """Where the file has no room, this process sends the arm nothing all the same, and the log complains."""
+    async with road(tmp_path, FakeWorker(answer=echo)) as one:
+        one.set(Rule(split=SPLIT, labels=LABELS, rollback=Rollback()))
+        with (
+            capture_logs() as lines,
+            patch("gateway.traffic_file._encoded", side_effect=errors.InputTooLarge("No room.")),
+        ):
+            for number in range(600):
+                call = one.hop.call(request_id=f"order-{number}")
+                call.model = MODEL
+                one.traffic.route(MODEL, call)
+                one.traffic.judge(call, 502 if call.arm == "canary" else 200, 0.01)
+            await eventually(lambda: any("cannot be written" in line["event"] for line in lines), "the complaint")
+        plan = one.traffic.plan(MODEL)
+        assert plan is not None
+        assert plan.rule.split == {"stable": 100.0, "canary": 0.0}
 
 
 async def test_a_rollback_never_undoes_what_an_operator_set_meanwhile(tmp_path: Path) -> None:

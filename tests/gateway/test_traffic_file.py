@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.routing import Rule
-from gateway.traffic_file import MOST_EVENTS, Document, TrafficFile
+from gateway.routing import MOST_LABELS, Rule
+from gateway.traffic_file import LARGEST_BYTES, MOST_EVENTS, Document, TrafficFile
+from inference_core.errors import InferenceHubError, InputTooLarge
 
 RULE = Rule(split={"1": 90, "2": 10})
 
@@ -82,6 +83,29 @@ def test_a_broken_file_leaves_the_rules_as_they_were(tmp_path: Path, content: st
     assert set(file.document.rules) == {"digits", "other"}
     (aside,) = tmp_path.glob("traffic.broken-*")
     assert aside.read_text() == content
+
+
+def test_rules_beyond_the_size_of_the_file_are_refused(tmp_path: Path) -> None:
+    """The sentence says what to do, and everybody still reads the rules as they were."""
+    file = TrafficFile(tmp_path, "gateway-0")
+    put(file, "digits", RULE)
+    large = Rule(labels={f"{number:0128}": "1" * 128 for number in range(MOST_LABELS)})
+    rules = {f"m{number}": large for number in range(LARGEST_BYTES // (256 * MOST_LABELS))}
+    with pytest.raises(InputTooLarge, match="delete rules or labels"):
+        file.update(lambda document: Document({**document.rules, **rules}))
+    assert file.poll()
+    assert file.document.rules == {"digits": RULE}
+
+
+@pytest.mark.parametrize("rule", [Rule(split={"1": 2_000_000.0}), Rule(split={"1": 0.0})])
+def test_a_rule_that_nobody_could_read_is_not_written(tmp_path: Path, rule: Rule) -> None:
+    """Whatever would make the file unreadable leaves it as it was."""
+    file = TrafficFile(tmp_path, "gateway-0")
+    put(file, "digits", RULE)
+    with pytest.raises((ValueError, InferenceHubError)):
+        put(file, "other", rule)
+    assert file.poll()
+    assert file.document.rules == {"digits": RULE}
 
 
 def test_a_change_that_does_nothing_writes_nothing(tmp_path: Path) -> None:
