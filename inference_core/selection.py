@@ -16,6 +16,7 @@ from inference_core.tensors import Array, Arrays, object_array
 
 CLASSIFICATION = "classification"
 MOST_CLASSES = 2**31 - 1
+MOST_TEXTS = 65_536
 QUOTED_LETTERS = 64
 
 
@@ -57,17 +58,39 @@ def _formed(want: Wanted, array: Array) -> Array:
 def top_classes(name: str, array: Array, count: int) -> Array:
     """Return the `count` largest values of each row as BYTES [rows, count], fewer where a row has no more.
 
-    Raises InvalidInput for an output without numbers.
+    Raises InvalidInput for an output without numbers, and for more than MOST_TEXTS values in all.
     """
     if array.dtype.kind not in "iuf":
         raise InvalidInput(f"Output {name!r} has no numbers to classify by; ask for it without classification.")
     rows = array.reshape(array.shape[0] if array.ndim else 1, -1)
-    # From behind and stable, so that of equal values the first comes first.
-    order = rows.shape[1] - 1 - np.argsort(rows[:, ::-1], axis=1, kind="stable")[:, ::-1][:, :count]
+    count = min(count, rows.shape[1])
+    if len(rows) * count > MOST_TEXTS:
+        raise InvalidInput(
+            f"Output {name!r}: {CLASSIFICATION} gives at most {MOST_TEXTS} values; ask for fewer classes or rows."
+        )
+    order = _largest(rows, count)
     form = "%f:%d" if array.dtype.kind == "f" else "%d:%d"
     texts = [
-        (form % (row[index], index)).encode()
-        for row, indexes in zip(rows.tolist(), order.tolist(), strict=True)
-        for index in indexes
+        (form % (value, index)).encode()
+        for values, indexes in zip(np.take_along_axis(rows, order, axis=1).tolist(), order.tolist(), strict=True)
+        for value, index in zip(values, indexes, strict=True)
     ]
     return object_array(texts, order.shape)
+
+
+def _largest(rows: Array, count: int) -> Array:
+    """Return the indexes of each row's `count` largest values, int64 [rows, count]; of equal ones the first first."""
+    kept = _kept(rows, count) if count < rows.shape[1] else np.indices(rows.shape)[1]
+    # From behind and stable, so that of equal values the first comes first.
+    order = np.argsort(np.take_along_axis(rows, kept, axis=1)[:, ::-1], axis=1, kind="stable")[:, ::-1]
+    return np.take_along_axis(kept, count - 1 - order, axis=1)
+
+
+def _kept(rows: Array, count: int) -> Array:
+    """As `_largest`, in the order of the indexes: without a sort, for a row may have millions of values."""
+    least = np.partition(rows, -count, axis=1)[:, -count, np.newaxis]
+    unordered = np.isnan(least)  # NaN counts as the largest, as it does for a sort
+    above = ~(rows <= least) & ~unordered
+    equal = (rows == least) | (np.isnan(rows) & unordered)
+    room = count - above.sum(axis=1, keepdims=True)
+    return np.nonzero(above | (equal & (equal.cumsum(axis=1, dtype=np.int32) <= room)))[1].reshape(-1, count)
