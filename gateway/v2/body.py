@@ -22,6 +22,7 @@ WINDOWS = {"gzip": GZIP_WINDOW, "x-gzip": GZIP_WINDOW, "deflate": ZLIB_WINDOW}
 FIRST_BYTES = 64 * 1024
 LEAST_PACKED_BYTES = 1024
 LEVEL = 1
+MOST_MEMBERS = 64
 CODING = re.compile(r"\s*([a-z*-]+)\s*(?:;\s*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?", re.IGNORECASE)
 
 
@@ -66,25 +67,33 @@ class Whole:
 
 
 class Unpacked:
-    """Unpacks what comes into a Whole; gzip may have several members (RFC 1952)."""
+    """Unpacks what comes into a Whole; gzip may have several members (RFC 1952), up to MOST_MEMBERS."""
 
     def __init__(self, window: int, whole: Whole) -> None:
         self._window = window
         self._whole = whole
         self._stream = zlib.decompressobj(window)
+        self._members = 1
 
     def add(self, piece: bytes) -> None:
         """As `Sink.add`; raises InputTooLarge before more than the limit is unpacked, InvalidInput for bad data."""
         try:
             while piece:
                 if self._stream.eof:
-                    if self._window != GZIP_WINDOW:
-                        raise InvalidInput("Bytes follow the end of the compressed body; send one body.")
-                    self._stream = zlib.decompressobj(self._window)
+                    self._next_member()
                 self._whole.add(self._stream.decompress(piece, self._whole.room() + 1))
                 piece = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
         except zlib.error as error:
             raise InvalidInput("The body is not compressed as its Content-Encoding says.") from error
+
+    def _next_member(self) -> None:
+        if self._window != GZIP_WINDOW:
+            raise InvalidInput("Bytes follow the end of the compressed body; send one body.")
+        if self._members == MOST_MEMBERS:
+            # Each one costs a new stream, and empty ones have 20 bytes.
+            raise InvalidInput(f"The compressed body has more than {MOST_MEMBERS} gzip members; compress it as one.")
+        self._members += 1
+        self._stream = zlib.decompressobj(self._window)
 
     def end(self) -> memoryview:
         """As `Sink.end`; raises InvalidInput where the end is missing."""
