@@ -171,7 +171,7 @@ class StoreMetrics:
         self.traces_removed = family.counter("traces_removed", "Traces that made room or were too old.")
         self.bytes = family.gauge("bytes", "Bytes of the trace file that are in use.")
         self.inbox_bytes = family.gauge("inbox_bytes", "Bytes of spans that wait to be written.")
-        for reason in ("overrun", "disk", "malformed", "large"):
+        for reason in ("overrun", "disk", "malformed", "large", "unexpected"):
             self.spans_dropped.labels(reason)  # a series that is not there cannot be told from one that stays zero
 
     def dropped(self, reason: str, spans: int) -> None:

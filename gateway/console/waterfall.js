@@ -5,7 +5,7 @@ import { duration, short } from "./format.js";
 
 /** Return the waterfall of a stored trace. */
 export function waterfall(trace) {
-  const spans = ordered(trace.spans);
+  const spans = ordered(trace.spans.map((span) => ({ ...span, resource: trace.resources[span.resource] })));
   const total = Math.max(...trace.spans.map((span) => span.start + span.duration), 1e-9);
   const rows = spans.map(({ span, depth }) => row(span, depth, total));
   return el("div", { className: "waterfall" },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -103,8 +105,19 @@ class CardResource:
             file = repository / model / CARD
             try:
                 if file.resolve().is_relative_to(repository.resolve()):
-                    with file.open("rb") as opened:
-                        return opened.read(LARGEST_CARD).decode(errors="replace")
-            except OSError:
+                    return _text(file.resolve())
+            except (OSError, RuntimeError):  # the latter is a loop of links
                 continue
         return None
+
+
+def _text(file: Path) -> str | None:
+    with open(file, "rb", opener=_opened) as card:  # Path.open takes no opener
+        if not stat.S_ISREG(os.fstat(card.fileno()).st_mode):
+            return None
+        return card.read(LARGEST_CARD).decode(errors="replace")
+
+
+def _opened(file: str, flags: int) -> int:
+    # A FIFO would keep the thread for good; what has become a link since it was resolved may lead out.
+    return os.open(file, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)

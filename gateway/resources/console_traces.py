@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,18 +14,20 @@ import falcon
 import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, TracesData
 
 from gateway.resources.console_answer import answer
 from inference_core.errors import InvalidInput, Unavailable
 from otel.store.query import Found, Search, StoredTraces
-from otel.store.summary import plain
+from otel.store.summary import LONGEST_TEXT, plain
 from otel.store.why import HOUR, Split, splits, stages_of, verdict, why
 
 ASK_SECONDS = 3.0
 WAIT_SECONDS = 5.0
 AT_ONCE = 2
 MOST_SPANS = 2_000
+MOST_ATTRIBUTES = 128
 EVEN = ("rate", "ratio", "flag")
 BUSY = "The trace store has too many questions to answer just now; ask again in a second."
 TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
@@ -78,7 +81,10 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class StoredSpan(msgspec.Struct, frozen=True):
-    """A span: `start` in seconds after the first span's, `duration` in seconds; `parent` may be "" or unknown."""
+    """A span: `start` in seconds after the first span's, `duration` in seconds; `parent` may be "" or unknown.
+
+    `resource` is its place in the trace's resources.
+    """
 
     id: str
     parent: str
@@ -90,7 +96,7 @@ class StoredSpan(msgspec.Struct, frozen=True):
     error: bool
     message: str
     attributes: dict[str, Any]
-    resource: dict[str, Any]
+    resource: int
     links: list[Link]
 
 
@@ -100,6 +106,7 @@ class StoredTrace(msgspec.Struct, frozen=True):
     trace_id: str
     started: float
     spans: list[StoredSpan]
+    resources: list[dict[str, Any]]
     left_out: int
 
 
@@ -150,10 +157,11 @@ class TraceResource:
 
     async def on_get(self, _: Request, response: Response, trace: str) -> None:
         """Answer with the spans of a trace; 404 where it is not stored, or not yet."""
-        found = await self._traces.ask(lambda stored: stored.trace(trace)) if TRACE_ID.fullmatch(trace) else None
+        is_one = TRACE_ID.fullmatch(trace)
+        found = await self._traces.ask(lambda stored: _document(stored, trace.lower())) if is_one else None
         if found is None:
             raise falcon.HTTPNotFound(description="That trace is not stored.")
-        answer(response, _trace(trace.lower(), found))
+        answer(response, found)
 
 
 class WhyResource:
@@ -213,12 +221,25 @@ def _row(found: Found) -> Row:
     )
 
 
+def _document(stored: StoredTraces, trace_id: str) -> msgspec.Raw | None:
+    # Encoded here, in the thread, and not on the loop: a trace may have megabytes.
+    found = stored.trace(trace_id)
+    return None if found is None else msgspec.Raw(_encoded(_trace(trace_id, found)))
+
+
+def _encoded(value: StoredTrace) -> bytes:
+    return msgspec.json.encode(value)
+
+
 def _trace(trace_id: str, stored: TracesData) -> StoredTrace:
-    pairs = [(resource, span) for resource in stored.resource_spans for span in _spans(resource)]
+    # Once for all spans of a resource: 2000 copies of a large one would not fit anywhere.
+    resources = [_plain(resource.resource.attributes) for resource in stored.resource_spans]
+    pairs = [(place, span) for place, resource in enumerate(stored.resource_spans) for span in _spans(resource)]
     pairs.sort(key=lambda pair: pair[1].start_time_unix_nano)
     began = pairs[0][1].start_time_unix_nano if pairs else 0
-    spans = [_span(resource, span, began) for resource, span in pairs[:MOST_SPANS]]
-    return StoredTrace(trace_id, began / 1e9, spans, len(pairs) - len(spans))
+    services = [str(resource.get("service.name", ""))[:LONGEST_TEXT] for resource in resources]
+    spans = [_span(place, services[place], span, began) for place, span in pairs[:MOST_SPANS]]
+    return StoredTrace(trace_id, began / 1e9, spans, resources, len(pairs) - len(spans))
 
 
 def _spans(resource: ResourceSpans) -> Iterator[Span]:
@@ -226,21 +247,30 @@ def _spans(resource: ResourceSpans) -> Iterator[Span]:
         yield from scope.spans
 
 
-def _span(resource: ResourceSpans, span: Span, began: int) -> StoredSpan:
-    about = plain(resource.resource.attributes)
+def _plain(attributes: Iterable[KeyValue]) -> dict[str, Any]:
+    return plain(islice(attributes, MOST_ATTRIBUTES))
+
+
+def _kind(number: int) -> str:
+    # A client may send a number that the protocol has no name for.
+    name = Span.SpanKind.Name(number) if number in Span.SpanKind.values() else "unspecified"  # type: ignore[arg-type]
+    return name.removeprefix("SPAN_KIND_").lower()
+
+
+def _span(resource: int, service: str, span: Span, began: int) -> StoredSpan:
     return StoredSpan(
         span.span_id.hex(),
         span.parent_span_id.hex(),
         span.name,
-        Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
-        str(about.get("service.name", "")),
+        _kind(span.kind),
+        service,
         (span.start_time_unix_nano - began) / 1e9,
         max(0, span.end_time_unix_nano - span.start_time_unix_nano) / 1e9,
         span.status.code == Status.STATUS_CODE_ERROR,
         span.status.message,
-        plain(span.attributes),
-        about,
-        [Link(link.trace_id.hex(), link.span_id.hex(), plain(link.attributes)) for link in span.links],
+        _plain(span.attributes),
+        resource,
+        [Link(link.trace_id.hex(), link.span_id.hex(), _plain(link.attributes)) for link in span.links],
     )
 
 

@@ -22,7 +22,7 @@ from otel.store.serving import serve
 from otel.store.text import found_text
 from otel.store.why import why
 
-CANNOT_START = 3
+CANNOT_START, CANNOT_WRITE = 3, 4
 NOTHING_FOUND, USAGE = 1, 2
 EXAMPLES = """examples:
   python -m otel.store                                  take spans (supervisord starts it)
@@ -37,7 +37,10 @@ The same as a verb of make: make traces ARGS="find --status failed"
 
 
 def main() -> int:
-    """Run a verb and return 0; 1 where nothing was found or the reason is on standard error; 3 for a failed start."""
+    """Run a verb and return 0, or 1 where nothing was found or the reason is on standard error.
+
+    Without a verb: 3 for a failed start, 4 for a writer that died.
+    """
     arguments = _parser().parse_args()
     os.umask(0o077)
     if arguments.verb is None:
@@ -58,11 +61,10 @@ def _serve() -> int:
     try:
         settings = settings_file.load()
         logs.configure("tracestore", settings.telemetry.log_level)
-        serve(settings)
+        return 0 if serve(settings) else CANNOT_WRITE
     except ConfigurationError as error:
         structlog.get_logger().error("cannot start", reason=error.message)
         return CANNOT_START
-    return 0
 
 
 def _find(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -18,14 +18,18 @@ from otel.store.writer import Writer
 
 STOP_SECONDS = 1.0
 WRITE_SECONDS = 5.0
+CHECK_SECONDS = 1.0
 LOCK = "tracestore.lock"
 HELD = "Another trace store writes to this run folder; stop it first (supervisorctl status shows it)."
 
 log = structlog.get_logger()
 
 
-def serve(settings: Settings) -> None:
-    """Take traces until SIGTERM or SIGINT; raises ConfigurationError where the store cannot start."""
+def serve(settings: Settings) -> bool:
+    """Take traces until SIGTERM or SIGINT, and return True; False as soon as nothing writes them any more.
+
+    Raises ConfigurationError where the store cannot start.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -36,12 +40,23 @@ def serve(settings: Settings) -> None:
     server = listening(Receiver(inbox, metrics), settings.tracestore.port)
     writer.start()
     log.info("serving", port=settings.tracestore.port, file=str(settings.trace_file), pid=os.getpid())
-    stop.wait()
+    is_writing = _until(stop, writer)
     server.stop(STOP_SECONDS).wait()
     inbox.close()
     writer.join(WRITE_SECONDS)
     lock.release()
+    if not is_writing:
+        log.error("stopped because nothing writes the traces any more")
+        return False
     log.info("stopped")
+    return True
+
+
+def _until(stop: threading.Event, writer: threading.Thread) -> bool:
+    while not stop.wait(CHECK_SECONDS):
+        if not writer.is_alive():
+            return False
+    return True
 
 
 def _locked(settings: Settings) -> FileLock:

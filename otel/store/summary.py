@@ -64,7 +64,7 @@ class Summary(msgspec.Struct):
 
     def _add_stages(self, other: Summary) -> None:
         for field in SUMS:
-            setattr(self, field, getattr(self, field) + getattr(other, field))
+            setattr(self, field, _sum(getattr(self, field), getattr(other, field)))
         if other.reason:
             self.reason, self.rows = other.reason, other.rows
         if other.worker_reason:
@@ -121,15 +121,20 @@ def _enter(summary: Summary, span: Span, attributes: Mapping[str, Any], started:
 def _add_stage(summary: Summary, span: Span, attributes: Mapping[str, Any], time: int, *, is_worker: bool) -> None:
     reason, rows = _text(attributes, "app.batch.reason"), attributes.get("app.batch.rows", 0)
     if span.kind == Span.SPAN_KIND_CLIENT:
-        summary.calls += time
+        summary.calls = _sum(summary.calls, time)
         summary.reason, summary.rows = reason or summary.reason, _count(rows)
     elif span.name == "queue" and is_worker:
-        summary.worker_queue += time
+        summary.worker_queue = _sum(summary.worker_queue, time)
     elif span.name == "queue":
-        summary.queue += time
+        summary.queue = _sum(summary.queue, time)
     elif span.name == "compute":
-        summary.compute += time
+        summary.compute = _sum(summary.compute, time)
         summary.worker_reason, summary.worker_rows = reason or summary.worker_reason, _count(rows)
+
+
+def _sum(one: int, other: int) -> int:
+    # The sum of two times that SQLite takes may be one that it does not.
+    return min(NEVER, one + other)
 
 
 def _text(attributes: Mapping[str, Any], key: str) -> str:

@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 class Writer(threading.Thread):
-    """Stores what the inbox gives until that is closed and empty. Whatever the disk does, it goes on."""
+    """Stores what the inbox gives until that is closed and empty. Whatever comes or fails, it goes on."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Writer(threading.Thread):
         super().__init__(name="trace-writer", daemon=True)
         self._file, self._settings, self._inbox, self._metrics, self._clock = file, settings, inbox, metrics, clock
         self._connection: sqlite3.Connection | None = None
-        self._complained = -COMPLAINT_SECONDS
+        self._complained: dict[str, float] = {}
 
     def run(self) -> None:
         """Store and prune until the inbox is closed and empty."""
@@ -58,7 +58,7 @@ class Writer(threading.Thread):
             arrivals = self._inbox.take(COMMIT_BYTES, IDLE_SECONDS)
             try:
                 self._turn(arrivals)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 self._failed(arrivals, error)
             self._metrics.inbox_bytes.set(self._inbox.bytes)
         self._close()
@@ -70,17 +70,23 @@ class Writer(threading.Thread):
             self._store(self._connection, arrivals)
         self._prune(self._connection)
 
-    def _failed(self, arrivals: list[Arrival], error: sqlite3.Error) -> None:
+    def _failed(self, arrivals: list[Arrival], error: sqlite3.Error | OSError) -> None:
         lost = sum(count(arrival.request.resource_spans) for arrival in arrivals)
         self._metrics.dropped("disk", lost)
         self._close()
-        if database.is_broken(error):
+        if isinstance(error, sqlite3.Error) and database.is_broken(error):
             database.put_aside(self._file, error)
-        if time.monotonic() - self._complained >= COMPLAINT_SECONDS:
-            self._complained = time.monotonic()
+        if self._may_complain("disk"):
             log.error("traces cannot be written", reason=str(error), file=str(self._file), spans_lost=lost)
         if not arrivals:
             threading.Event().wait(IDLE_SECONDS)
+
+    def _may_complain(self, of: str) -> bool:
+        now = time.monotonic()
+        if now - self._complained.get(of, -COMPLAINT_SECONDS) < COMPLAINT_SECONDS:
+            return False
+        self._complained[of] = now
+        return True
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
@@ -94,14 +100,36 @@ class Writer(threading.Thread):
         stored = 0
         with _transaction(connection):
             for arrival in arrivals:
-                pieces, malformed = by_trace(arrival.request.resource_spans)
-                self._metrics.dropped("malformed", malformed)
-                for trace_id, piece in pieces.items():
-                    stored += self._add(connection, trace_id, piece)
+                stored += self._store_one(connection, arrival)
         self._metrics.spans_stored.inc(stored)
+
+    def _store_one(self, connection: sqlite3.Connection, arrival: Arrival) -> int:
+        connection.execute("SAVEPOINT arrival")
+        try:
+            taken = by_trace(arrival.request.resource_spans)
+            stored = sum(self._add(connection, trace_id, piece) for trace_id, piece in taken.pieces.items())
+        except sqlite3.Error:
+            raise
+        except Exception:
+            # An export that nobody thought of must cost neither its neighbours nor the thread.
+            connection.execute("ROLLBACK TO arrival")
+            lost = count(arrival.request.resource_spans)
+            self._metrics.dropped("unexpected", lost)
+            if self._may_complain("unexpected"):
+                log.exception("an export cannot be stored", spans_lost=lost)
+            return 0
+        finally:
+            if connection.in_transaction:
+                connection.execute("RELEASE arrival")
+        self._metrics.dropped("malformed", taken.malformed)
+        self._metrics.dropped("large", taken.large)
+        return stored
 
     def _add(self, connection: sqlite3.Connection, trace_id: bytes, piece: TracesData) -> int:
         body = piece.SerializeToString()
+        if len(body) > TRACE_BYTES:
+            self._metrics.dropped("large", count(piece.resource_spans))
+            return 0
         summary = summarized(piece.resource_spans, len(body))
         row = connection.execute(SELECT, (trace_id,)).fetchone()
         if row is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,11 @@ async def cards(settings: Settings, tmp_path: Path) -> AsyncIterator[ASGIConduct
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "README.md").symlink_to("/etc/passwd")
     (tmp_path / "none").mkdir()
+    for name in ("fifo", "folder", "loop"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "fifo" / "README.md")
+    (tmp_path / "folder" / "README.md").mkdir()
+    (tmp_path / "loop" / "README.md").symlink_to("README.md")
     changed = msgspec.structs.replace(settings.inference, repository=str(tmp_path))
     async with ASGIConductor(create_app(msgspec.structs.replace(settings, inference=changed))) as conductor:
         yield conductor
@@ -58,6 +65,13 @@ async def test_a_card_is_text_of_a_bounded_size(cards: ASGIConductor) -> None:
     assert answer.headers["content-type"] == "application/json"
     assert answer.json["text"].startswith("# <b>m</b>\n")
     assert len(answer.json["text"]) == LARGEST_CARD
+
+
+@pytest.mark.parametrize("name", ["fifo", "folder", "loop"])
+async def test_a_card_that_is_no_file_holds_nobody_up(cards: ASGIConductor, name: str) -> None:
+    """A pipe that nobody writes into, a folder and a link to itself are 404 at once."""
+    answer = await asyncio.wait_for(cards.simulate_get(f"/console/api/models/{name}/card"), 5)
+    assert answer.status_code == 404
 
 
 @pytest.mark.parametrize("name", ["out", "none", "nobody", "..", "%2e%2e", "m%2f..%2fm", "m%00"])

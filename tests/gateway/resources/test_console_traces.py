@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from falcon.asgi import App
 from falcon.testing import ASGIConductor
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from gateway import errors
+from gateway.resources import console_traces
 from gateway.resources.console_traces import MOST_SPANS, SearchResource, TraceResource, Traces, WhyResource
 from inference_core.errors import Unavailable
 from tests.otel.store.made import GATEWAY, WORKER, Store, request, sent_by, span, store, trace_id
@@ -106,6 +109,29 @@ async def test_a_huge_trace_is_cut_and_says_so(asking: ASGIConductor) -> None:
     """Of more spans than a page can show the first ones come, with the number of the others."""
     shown = (await asking.simulate_get(f"/traces/{trace_id(20).hex()}")).json
     assert (len(shown["spans"]), shown["left_out"]) == (MOST_SPANS, 3)
+
+
+async def test_an_odd_trace_is_shown_in_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind without a name is unspecified, a resource comes once for its spans, and of attributes the first 128."""
+    threads: list[bool] = []
+
+    def encoded(value: Any) -> bytes:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return msgspec.json.encode(value)
+
+    odd = span("odd", 1, kind=77, attributes={f"a{number}": number for number in range(200)})
+    resource = sent_by("x" * 1000, odd, *(span(f"s{number}", 1, at=number) for number in range(1, 100)))
+    resource.resource.attributes.add(key="text").value.string_value = "y" * 100_000
+    with store(tmp_path) as running:
+        running.put(resource)
+    monkeypatch.setattr(console_traces, "_encoded", encoded)
+    async for asking in conductor(running.file):
+        answer = await asking.simulate_get(f"/traces/{trace_id(1).hex()}")
+    first = answer.json["spans"][0]
+    assert (first["kind"], len(first["attributes"]), first["service"]) == ("unspecified", 128, "x" * 256)
+    assert answer.json["resources"][first["resource"]]["text"] == "y" * 100_000
+    assert len(answer.content) < 200_000
+    assert threads == [False]
 
 
 @pytest.mark.parametrize("trace", ["0" * 32, "ff" * 16, "x", "' OR 1=1 --", "<script>", "%00", "a" * 33])

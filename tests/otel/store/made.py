@@ -118,7 +118,7 @@ class Store:
         wait_for(lambda: self._done() >= done, "writing", interval=0.005)
 
     def _done(self) -> float:
-        reasons = ("overrun", "disk", "malformed", "large")
+        reasons = ("overrun", "disk", "malformed", "large", "unexpected")
         dropped = sum(self.number("spans_dropped_total", reason=reason) for reason in reasons)
         return self.number("spans_stored_total") + dropped
 

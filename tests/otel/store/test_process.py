@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from inference_core.settings import CHECKOUT
 from tests.otel.store.made import request, spans_of, trace_id
 from tests.otel.store.process import Folder, folder, running, send
 from tests.waiting import wait_for
@@ -108,6 +109,18 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
         send(where, *request(400))
         assert where.traces.of_request("request-1")
     assert len([line for line in where.lines() if line["event"] == "traces cannot be written"]) == 1
+
+
+def test_a_store_whose_writer_died_ends_with_an_error(tmp_path: Path) -> None:
+    """Nobody takes spans that nothing writes: the program ends, and supervisord starts it again."""
+    broken = "sys.argv = ['store']; writer.Writer._prune = None; sys.exit(main())"
+    program = f"import sys; from otel.store import writer; from otel.store.__main__ import main; {broken}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=folder(tmp_path).environment(), cwd=CHECKOUT,
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert json.loads(done.stdout.splitlines()[-1])["event"] == "stopped because nothing writes the traces any more"
 
 
 def test_find_lists_what_is_meant(served: Folder) -> None:

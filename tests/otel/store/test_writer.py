@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+import structlog
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData
 
-from otel.store import database
+from otel.store import database, summary, writer
+from otel.store.pieces import COPIED_BYTES
 from otel.store.query import NoTraces, Search
+from otel.store.summary import Summary
 from otel.store.writer import TRACE_BYTES
 from tests.otel.store.made import GATEWAY, Store, request, sent_by, span, spans_of, store, trace_id
 from tests.waiting import wait_for
@@ -66,6 +70,52 @@ def test_times_beyond_sqlites_integers_do_no_harm(running: Store) -> None:
     odd.start_time_unix_nano, odd.end_time_unix_nano = 2**64 - 1, 2**64 - 2
     running.put(sent_by(GATEWAY, odd))
     assert running.number("spans_stored_total") == 1
+
+
+def test_sums_beyond_sqlites_integers_do_no_harm(running: Store) -> None:
+    """Spans of one stage that each last as long as a number can tell are stored, together and one by one."""
+    long = [span("queue", 1, at=number) for number in (1, 2)]
+    for one in long:
+        one.start_time_unix_nano, one.end_time_unix_nano = 0, 2**64 - 1
+    running.put(sent_by(GATEWAY, *long))
+    running.put(sent_by(GATEWAY, *long))
+    running.put(request(2)[0])
+    assert running.number("spans_stored_total") == 7
+
+
+def test_an_export_that_fails_costs_only_itself(running: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What raises in the middle of an export is counted and leaves nothing of it; the writer goes on."""
+    odd, good = sent_by(GATEWAY, span("good", 1), span("odd", 2)), request(3)[0]
+
+    def summarized(resources: Iterable[ResourceSpans], size: int) -> Summary:
+        made = summary.summarized(resources, size)
+        return msgspec.structs.replace(made, queue=2**64) if made.name == "odd" else made
+
+    monkeypatch.setattr(writer, "summarized", summarized)
+    with structlog.testing.capture_logs() as logs:
+        running.put(odd)
+        running.put(good)
+    assert running.number("spans_dropped_total", reason="unexpected") == 2
+    assert running.traces.trace(trace_id(1).hex()) is None
+    assert running.traces.of_request("request-3")
+    assert [line["event"] for line in logs] == ["an export cannot be stored"]
+
+
+def test_a_large_resource_is_not_multiplied(running: Store) -> None:
+    """A resource of 1 MB over 300 traces is copied up to a bound; the spans beyond it are counted as large."""
+    resource = sent_by(GATEWAY, *(span("small", number) for number in range(1, 301)))
+    resource.resource.attributes.add(key="text").value.string_value = "x" * MEGABYTE
+    running.put(resource)
+    stored, large = running.number("spans_stored_total"), running.number("spans_dropped_total", reason="large")
+    assert stored == COPIED_BYTES // MEGABYTE - 1
+    assert stored + large == 300
+
+
+def test_the_first_part_of_a_trace_has_the_bound_too(running: Store) -> None:
+    """A trace that begins with more than a trace may have is not stored."""
+    running.put(heavy(1, TRACE_BYTES // 1024 + 1))
+    assert running.number("spans_dropped_total", reason="large") == 1
+    assert running.traces.trace(trace_id(1).hex()) is None
 
 
 def test_one_trace_has_a_bound(running: Store) -> None:
