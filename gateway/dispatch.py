@@ -56,11 +56,12 @@ class Dispatcher:
     def __init__(self, workers: Workers, settings: Gateway, tally: Tally) -> None:
         self.workers = workers
         self.tally = tally
+        quarantine = Quarantine(settings.refuse_seconds)
         self._shared = Shared(
             workers,
             Attempts(),
-            Quarantine(settings.refuse_seconds),
-            Suspicions(),
+            quarantine,
+            Suspicions(quarantine.vouch),
             RetryBudget(settings.retry_ratio, LOSS_BURST),
             RetryBudget(settings.hedge_ratio, HEDGE_BURST),
             tally,

@@ -36,6 +36,8 @@ class Quarantine:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._vouched: OrderedDict[bytes, float] = OrderedDict()
+        self._forgiven: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._until)
@@ -55,10 +57,30 @@ class Quarantine:
             fingerprint = bytes.fromhex(text)
         except ValueError:
             return ""
-        if len(fingerprint) != DIGEST_BYTES or remaining <= 0:
+        if len(fingerprint) != DIGEST_BYTES or remaining <= 0 or self._forgives(fingerprint, written_at):
             return ""
         self._add(fingerprint, remaining)
         return text
+
+    def vouch(self, fingerprint: bytes) -> None:
+        """Note that an input was answered of which workers had died, so that its first death note convicts it not yet.
+
+        Somebody may kill a worker from outside while a popular input runs alone there; twice in a row is no chance.
+        """
+        self._vouched[fingerprint] = now() + self._seconds
+        self._vouched.move_to_end(fingerprint)
+        if len(self._vouched) > MOST:
+            self._vouched.popitem(last=False)
+
+    def _forgives(self, fingerprint: bytes, written_at: float) -> bool:
+        if self._forgiven.get(fingerprint) == written_at:
+            return True  # the same note, read again
+        if self._vouched.pop(fingerprint, 0.0) <= now():
+            return False
+        self._forgiven[fingerprint] = written_at
+        if len(self._forgiven) > MOST:
+            self._forgiven.popitem(last=False)
+        return True
 
     def _add(self, fingerprint: bytes, seconds: float) -> None:
         self._until[fingerprint] = max(now() + seconds, self._until.get(fingerprint, 0.0))

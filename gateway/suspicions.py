@@ -7,7 +7,7 @@ begin a new count. An answer clears an input, so that one which is merely popula
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.quarantine import fingerprint_of
 from inference_core.batching import Entry
@@ -18,9 +18,13 @@ SECONDS = 60.0
 
 
 class Suspicions:
-    """Deaths by fingerprint, for SECONDS each; costs nothing while there are none."""
+    """Deaths by fingerprint, for SECONDS each; costs nothing while there are none.
 
-    def __init__(self) -> None:
+    `survived` is told of an input that was answered all the same.
+    """
+
+    def __init__(self, survived: Callable[[bytes], object]) -> None:
+        self._survived = survived
         self._deaths: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -47,4 +51,6 @@ class Suspicions:
         """Forget inputs that were answered."""
         if self._deaths:
             for entry in entries:
-                self._deaths.pop(fingerprint_of(model, entry.inputs, version), None)
+                fingerprint = fingerprint_of(model, entry.inputs, version)
+                if self._deaths.pop(fingerprint, None) is not None:
+                    self._survived(fingerprint)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.quarantine import fingerprint_of
 from gateway.suspicions import Suspicions
 from inference_core import errors
 from inference_core.batching import Entry
@@ -21,7 +22,7 @@ def entry(value: float) -> Entry:
 
 async def test_deaths_are_counted_for_each_input() -> None:
     """Two deaths with an input are two, however often it was in the batch; another input has none."""
-    suspicions = Suspicions()
+    suspicions = Suspicions(lambda _: None)
     suspicions.note(MODEL, [entry(1), entry(1)])
     suspicions.note(MODEL, [entry(1)])
     assert [suspicions.deaths(MODEL, entry(value)) for value in (1, 2)] == [2, 0]
@@ -31,16 +32,18 @@ async def test_deaths_are_counted_for_each_input() -> None:
 
 async def test_an_answer_clears_an_input() -> None:
     """What a worker answered did not kill it."""
-    suspicions = Suspicions()
+    survivors: list[bytes] = []
+    suspicions = Suspicions(survivors.append)
     suspicions.note(MODEL, [entry(1), entry(2)])
-    suspicions.clear(MODEL, [entry(1)])
+    suspicions.clear(MODEL, [entry(1), entry(3)])
     assert [suspicions.deaths(MODEL, entry(value)) for value in (1, 2)] == [0, 1]
+    assert survivors == [fingerprint_of(MODEL, rows(1))]
 
 
 async def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many inputs were about when workers died, only so many are remembered, the newest."""
     monkeypatch.setattr("gateway.suspicions.MOST", 3)
-    suspicions = Suspicions()
+    suspicions = Suspicions(lambda _: None)
     suspicions.note(MODEL, [entry(value) for value in range(10)])
     assert len(suspicions) == 3
 
