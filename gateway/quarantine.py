@@ -67,26 +67,18 @@ class Quarantine:
 
         Somebody may kill a worker from outside while a popular input runs alone there; twice in a row is no chance.
         """
-        self._vouched[fingerprint] = now() + self._seconds
-        self._vouched.move_to_end(fingerprint)
-        if len(self._vouched) > MOST:
-            self._vouched.popitem(last=False)
+        _keep(self._vouched, fingerprint, now() + self._seconds)
 
     def _forgives(self, fingerprint: bytes, written_at: float) -> bool:
         if self._forgiven.get(fingerprint) == written_at:
             return True  # the same note, read again
         if self._vouched.pop(fingerprint, 0.0) <= now():
             return False
-        self._forgiven[fingerprint] = written_at
-        if len(self._forgiven) > MOST:
-            self._forgiven.popitem(last=False)
+        _keep(self._forgiven, fingerprint, written_at)
         return True
 
     def _add(self, fingerprint: bytes, seconds: float) -> None:
-        self._until[fingerprint] = max(now() + seconds, self._until.get(fingerprint, 0.0))
-        self._until.move_to_end(fingerprint)
-        if len(self._until) > MOST:
-            self._until.popitem(last=False)
+        _keep(self._until, fingerprint, max(now() + seconds, self._until.get(fingerprint, 0.0)))
 
     def check(self, model: str, inputs: Arrays, version: str = "") -> None:
         """Raise WorkerKiller for inputs that are refused; costs nothing while there are none."""
@@ -97,3 +89,10 @@ class Quarantine:
             self._until.popitem(last=False)
         if self._until and self._until.get(fingerprint_of(model, inputs, version), 0.0) > time_now:
             raise WorkerKiller(KILLED)
+
+
+def _keep(memory: OrderedDict[bytes, float], fingerprint: bytes, value: float) -> None:
+    memory[fingerprint] = value
+    memory.move_to_end(fingerprint)
+    if len(memory) > MOST:
+        memory.popitem(last=False)
