@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -32,6 +33,26 @@ from inference_core.tensors import Arrays
 
 RETURN_SECONDS = 0.02
 """Kept back from the hop, so that also the answer to a missed deadline leaves before that deadline."""
+
+
+class Answering(Protocol):
+    """A request that was asked: `future` becomes its Inference or error."""
+
+    @property
+    def future(self) -> asyncio.Future[Inference]:
+        """Where the answer will be."""
+
+    def leave(self) -> None:
+        """Take the request out, because nobody waits for its answer any more."""
+
+
+async def answer_of(asked: Answering) -> Inference:
+    """Wait for an answer; being cancelled takes the request out."""
+    try:
+        return await asked.future
+    except asyncio.CancelledError:
+        asked.leave()
+        raise
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -76,12 +97,7 @@ class Dispatcher:
         Raises the expected errors: UnknownModel, InvalidInput, Overloaded, NoWorker, DeadlineExceeded, ModelFailed.
         """
         await self.prepare(model, version, call.deadline)
-        asked = self.ask(model, inputs, call, version)
-        try:
-            return await asked.future
-        except asyncio.CancelledError:
-            asked.leave()
-            raise
+        return await answer_of(self.ask(model, inputs, call, version))
 
     async def prepare(self, model: str, version: str, deadline: Deadline) -> None:
         """Make sure that `ask` may be used for a model; waits for the first worker. Raises UnknownModel or NoWorker."""

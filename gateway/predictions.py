@@ -6,7 +6,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.call import Call
-from gateway.traffic import Answering, Traffic
+from gateway.dispatch import Answering
+from gateway.traffic import Traffic
 from inference_core.classification import NOT_NUMBERS, classification_of, features_input, prompt_input
 from inference_core.errors import InvalidInput
 from inference_core.inference import Inference

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import partial
-from typing import Protocol
 
 import msgspec
 import structlog
 
 from gateway.call import Call
-from gateway.dispatch import Dispatcher
+from gateway.dispatch import Answering, Dispatcher, answer_of
 from gateway.model_facts import ModelFacts
 from gateway.response_cache import Key, ResponseCache, key_of
 from gateway.rollback import Evidence
@@ -32,17 +31,6 @@ FIRST_FAILURE, CLIENT_LEFT = 400, 499
 HIT, MISS = "hit", "miss"
 
 log = structlog.get_logger()
-
-
-class Answering(Protocol):
-    """A request that was asked: `future` becomes its Inference or error."""
-
-    @property
-    def future(self) -> asyncio.Future[Inference]:
-        """Where the answer will be."""
-
-    def leave(self) -> None:
-        """Take the request out, because nobody waits for its answer any more."""
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
@@ -130,12 +118,7 @@ class Traffic:
     async def infer(self, model: str, inputs: Arrays, call: Call, version: str = "") -> Inference:
         """As the dispatcher's, for a version that `route` named."""
         await self._dispatcher.prepare(model, version, call.deadline)
-        asked = self.ask(model, inputs, call, version)
-        try:
-            return await asked.future
-        except asyncio.CancelledError:
-            asked.leave()
-            raise
+        return await answer_of(self.ask(model, inputs, call, version))
 
     def judge(self, call: Call, status: int, seconds: float) -> None:
         """Note how a request of an arm ended. Kept answers and clients that left say nothing of it.
