@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -15,6 +16,7 @@ from inference_pb import open_inference_pb2 as wire
 from tests.e2e.system import System
 from tests.waiting import wait_for
 
+SERVICE_CONFIG = Path(__file__).parents[2] / "proto" / "service_config.json"
 CLIENTS = 4
 ENOUGH = 20
 
@@ -34,13 +36,17 @@ class Calls:
 
 @contextmanager
 def calling(port: int) -> Iterator[Calls]:
-    """Ask without a pause from several connections, each of which connects anew when it is closed."""
+    """Ask without a pause from several connections, each with the service config that the README names."""
     calls, stop = Calls(), threading.Event()
     request = wire.ModelInferRequest(model_name="v1-mock")
     write_inputs(request, {"features": np.ones((1, 3), np.float32)})
 
     def ask() -> None:
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200)]
+        options = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_reconnect_backoff_ms", 200),
+            ("grpc.service_config", SERVICE_CONFIG.read_text()),
+        ]
         with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
             infer = channel.unary_unary(
                 "/inference.GRPCInferenceService/ModelInfer",
@@ -49,7 +55,7 @@ def calling(port: int) -> Iterator[Calls]:
             )
             while not stop.is_set():
                 try:
-                    infer(request, timeout=5, wait_for_ready=True)
+                    infer(request, timeout=5)
                     calls.answered += 1
                 except grpc.RpcError as error:
                     calls.failed.append(str(error))
