@@ -17,7 +17,7 @@ from deploy.load.plan import Kind, Plan, Stage
 from deploy.load.process import sending, sent
 from deploy.load.records import Records, percentile
 from deploy.load.report import statuses_text
-from deploy.measurement import measurement
+from deploy.measurement import measurement, tell
 from deploy.overrides import FORM, merged, overrides
 from deploy.table import milliseconds, table
 from deploy.trial import Sections, trial
@@ -95,13 +95,13 @@ def _rounds(arguments: argparse.Namespace) -> list[Round]:
         "telemetry": {"otlp_endpoint": ""},  # its spans would go to whatever the machine's user runs
     }
     rounds = []
-    _say("Starting a system ...")
+    tell("Starting a system ...")
     with trial(merged(base, arguments.set)) as running:
         load = Load(running.port, arguments.rate, arguments.seconds)
         sent(_quick(load, 0))  # warms everything up
         for number in range(arguments.rounds):
             rounds.append(_round(load, number + 1))
-            _say(f"... round {number + 1} of {arguments.rounds}: p99 x {rounds[-1].times_slower:.2f}")
+            tell(f"... round {number + 1} of {arguments.rounds}: p99 x {rounds[-1].times_slower:.2f}")
     return rounds
 
 
@@ -155,10 +155,6 @@ def _slow(load: Load, seed: int) -> Plan:
 def _cells(name: str, row: Round) -> tuple[str, ...]:
     times = (", ".join(map(milliseconds, pair)) for pair in (row.alone, row.beside))
     return name, *times, f"{row.times_slower:.2f}", f"{row.waiting:.0f}", statuses_text(row.statuses)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,11 @@ from inference_core.errors import ConfigurationError
 FAILED, INTERRUPTED = 1, 130
 
 
+def tell(line: str) -> None:
+    """Tell whoever waits how far it is; not on standard output, which is for the result."""
+    sys.stderr.write(f"{line}\n")
+
+
 def measurement(run: Callable[[], int]) -> int:
     """Return what `run` returns; 1 with the reason on standard error, or 130 after Ctrl-C or SIGTERM.
 

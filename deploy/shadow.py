@@ -17,7 +17,7 @@ from deploy.load.plan import Kind, Plan, Stage
 from deploy.load.process import sent
 from deploy.load.records import percentile
 from deploy.load.report import statuses_text
-from deploy.measurement import measurement
+from deploy.measurement import measurement, tell
 from deploy.overrides import FORM, merged, overrides
 from deploy.repositories import SAMPLES, repository
 from deploy.table import milliseconds, table
@@ -116,10 +116,10 @@ def _measured(arguments: argparse.Namespace) -> Result:
     with repository(SAMPLES) as models:
         _add_model(models, arguments.model_seconds, spins=arguments.spin)
         base: Sections = {"inference": {"repository": str(models)}, "telemetry": {"otlp_endpoint": ""}}
-        _say("Starting a system ...")
+        tell("Starting a system ...")
         with trial(merged(base, arguments.set)) as running:
             rate = arguments.load * _capacity(running, arguments.model_seconds)
-            _say(f"... {rate:.0f} requests a second are {arguments.load:.0%} of what it can answer")
+            tell(f"... {rate:.0f} requests a second are {arguments.load:.0%} of what it can answer")
             rounds = [_round(running, rate, arguments, number) for number in range(arguments.rounds)]
             return Result(rate, rounds, _mirrored(running))
 
@@ -150,7 +150,7 @@ def _round(running: Trial, rate: float, arguments: argparse.Namespace, number: i
         for status, count in records.statuses().items():
             statuses[status] = statuses.get(status, 0) + count
     found = Round(_percentiles(halves[False].latency), _percentiles(halves[True].latency), statuses)
-    _say(f"... round {number + 1} of {arguments.rounds}: p99 x {found.times_slower:.2f}")
+    tell(f"... round {number + 1} of {arguments.rounds}: p99 x {found.times_slower:.2f}")
     return found
 
 
@@ -190,10 +190,6 @@ def _add_model(models: Path, seconds: float, *, spins: bool) -> None:
 def _cells(name: str, row: Round) -> tuple[str, ...]:
     times = (", ".join(map(milliseconds, pair)) for pair in (row.without, row.beside))
     return name, *times, f"{row.times_slower:.2f}", statuses_text(row.statuses)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

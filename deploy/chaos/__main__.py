@@ -14,7 +14,7 @@ from deploy.chaos.faults import FAULTS, Extent
 from deploy.chaos.traffic import MOCK_SECONDS
 from deploy.chaos.verdict import Outcome
 from deploy.load.report import statuses_text
-from deploy.measurement import measurement
+from deploy.measurement import measurement, tell
 from deploy.overrides import FORM, merged, overrides
 from deploy.repositories import SAMPLES, repository
 from deploy.table import aligned, milliseconds
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _rows(arguments: argparse.Namespace) -> list[Outcome]:
     extent = Extent(arguments.rate, arguments.seed, DEADLINE_SECONDS, **_seconds(arguments))
-    _say(f"Starting a system of {arguments.workers} workers; seed {arguments.seed}, {arguments.rate:g} requests/s ...")
+    tell(f"Starting a system of {arguments.workers} workers; seed {arguments.seed}, {arguments.rate:g} requests/s ...")
     with repository(SAMPLES, MODELS) as models, trial(_settings(arguments, models)) as running:
         target = Target(running, arguments.workers, GATEWAYS, random.Random(arguments.seed))  # noqa: S311  # no secret
         sys.stdout.write(f"{aligned(HEAD, WIDTHS)}\n{aligned(['-' * width for width in WIDTHS], WIDTHS)}\n")
@@ -54,7 +54,7 @@ def _rows(arguments: argparse.Namespace) -> list[Outcome]:
 
 
 def _reported(name: str, target: Target, extent: Extent) -> Outcome:
-    _say(f"... {name}: {FAULTS[name].done}")
+    tell(f"... {name}: {FAULTS[name].done}")
     answered = experiment(FAULTS[name], target, extent)
     sys.stdout.write(f"{aligned(_cells(answered.outcome), WIDTHS)}\n{_details(answered)}")
     sys.stdout.flush()
@@ -87,10 +87,6 @@ def _settings(arguments: argparse.Namespace, models: Path) -> Sections:
 def _seconds(arguments: argparse.Namespace) -> dict[str, float]:
     chosen = dict(QUICK) if arguments.quick else {}
     return chosen | ({"kills": arguments.kills} if arguments.kills else {})
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

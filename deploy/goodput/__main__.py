@@ -16,7 +16,7 @@ from deploy.goodput.capacity import capacity
 from deploy.goodput.point import Point, is_sustained
 from deploy.goodput.rows import OF_THE_CURVE, ROWS, Curve, Row, collapse, curve
 from deploy.load.report import statuses_text
-from deploy.measurement import measurement
+from deploy.measurement import measurement, tell
 from deploy.overrides import FORM, merged, overrides
 from deploy.table import milliseconds, table
 from deploy.trial import Sections
@@ -70,9 +70,9 @@ def _measured(arguments: argparse.Namespace) -> Result:
     durations = QUICK if arguments.quick else Durations()
 
     def start(extra: Sections) -> Any:
-        return bench(arguments.deadline, arguments.seed, durations, _say, extra)
+        return bench(arguments.deadline, arguments.seed, durations, tell, extra)
 
-    _say("Starting a system on core 0, to be asked from core 1 ...")
+    tell("Starting a system on core 0, to be asked from core 1 ...")
     with start(arguments.set) as running:
         found = _curve(running, arguments)
         sys.stdout.write(f"C = {found.capacity:.0f}/s\n{table(HEAD, _points(found))}\n")
@@ -87,7 +87,7 @@ def _measured(arguments: argparse.Namespace) -> Result:
 def _curve(running: Bench, arguments: argparse.Namespace) -> Curve:
     def bears(rate: float) -> bool:
         sustained = is_sustained(running.step(rate), running.deadline)
-        _say(f"... {rate:.0f}/s: {'borne' if sustained else 'too much'}")
+        tell(f"... {rate:.0f}/s: {'borne' if sustained else 'too much'}")
         return sustained
 
     found = arguments.capacity or capacity(bears)
@@ -113,9 +113,9 @@ def _rested(name: str, running: Bench, found: Curve) -> Row:
 
 
 def _said(name: str, run: Callable[[], Row]) -> Row:
-    _say(f"... {name}")
+    tell(f"... {name}")
     row = run()
-    _say(f"    {row.happened}")
+    tell(f"    {row.happened}")
     return row
 
 
@@ -138,10 +138,6 @@ def _points(found: Curve) -> list[tuple[str, ...]]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     return row.identity, row.done, row.happened, "NO" if row.wrong else "yes"
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
