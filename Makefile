@@ -26,8 +26,8 @@ down: .venv/installed ## stop everything; running requests end first
 status: .venv/installed ## what runs
 	@$(BIN)/python -m deploy status
 
-logs: .venv/installed ## follow the logs of all programs
-	@$(BIN)/python -m deploy logs
+logs: .venv/installed ## follow the logs of all programs as one: make logs ARGS="--trace 4bf92f35"
+	@$(BIN)/python -m deploy.logs $(ARGS)
 
 traces: .venv/installed ## ask the stored traces: make traces ARGS="find --status failed"
 	@$(BIN)/python -m otel.store $(or $(ARGS),--help)

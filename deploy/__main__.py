@@ -7,11 +7,11 @@ import os
 import sys
 
 from deploy.dev import dev
-from deploy.up import down, logs, status, up
+from deploy.up import down, status, up
 from inference_core import settings as settings_file
 from inference_core.errors import ConfigurationError
 
-VERBS = {"up": up, "dev": dev, "down": down, "status": status, "logs": logs}
+VERBS = {"up": up, "dev": dev, "down": down, "status": status}
 
 
 def main() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import shutil
 import socket
 import sys
@@ -79,15 +78,6 @@ def status(settings: Settings, say: Callable[[str], None] = print) -> None:
     say(supervisor.control("status").stdout.strip() if supervisor.is_running() else "Not running; start with make up.")
     for line in exits_report(recorded(settings.run_folder), time.time()):
         say(line)
-
-
-def logs(settings: Settings, say: Callable[[str], None] = print) -> None:
-    """Follow the logs of all programs until Ctrl-C; raises ConfigurationError where there are none yet."""
-    files = sorted((settings.run_folder / "logs").glob("*.log"))
-    if not files:
-        raise ConfigurationError(f"There are no logs in {settings.run_folder / 'logs'} yet; start with make up.")
-    say(f"Following {len(files)} files; Ctrl-C ends it.")
-    os.execvp("tail", ["tail", "-n", "5", "-F", *map(str, files)])  # noqa: S606, S607 - tail follows rotation by name
 
 
 def _stamp(settings: Settings) -> Path:

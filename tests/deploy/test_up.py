@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deploy.up import down, logs, status, up
+from deploy.up import down, status, up
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
 
@@ -33,9 +33,3 @@ def test_down_and_status_say_that_nothing_runs(tmp_path: Path) -> None:
     down(settings_for(tmp_path), said.append)
     status(settings_for(tmp_path), said.append)
     assert said == ["Not running.", "Not running; start with make up."]
-
-
-def test_logs_that_are_not_there_are_said_so(tmp_path: Path) -> None:
-    """`logs` before the first start names the folder instead of waiting for ever."""
-    with pytest.raises(ConfigurationError, match=r"no logs in .*run/logs yet"):
-        logs(settings_for(tmp_path))
