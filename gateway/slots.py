@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ import structlog
 from grpc_health.v1 import health_pb2
 
 from gateway.model_facts import Key, ModelFacts, facts_from
+from inference_core.names import MODELS_REVISION
 from inference_pb import open_inference_pb2 as wire
 
 SERVICE = "inference.GRPCInferenceService"
@@ -67,6 +68,7 @@ class Slot:
     same one: its caches are warm, and the batches of several gateways meet there.
 
     `drains`: its worker announced that it leaves, also once it has left, until the next one comes.
+    `revision`: what its worker called the state of its models when `models` was learned; empty where it says nothing.
     """
 
     number: int
@@ -81,6 +83,7 @@ class Slot:
     late: int = 0
     connections: int = 0
     drains: bool = False
+    revision: str = ""
 
     @property
     def death_note(self) -> Path:
@@ -215,21 +218,25 @@ class Slot:
                     self.suspect()
 
     async def _learn(self) -> None:
-        index: wire.RepositoryIndexResponse = await self._ask(
-            INDEX, wire.RepositoryIndexRequest(), wire.RepositoryIndexResponse
-        )
+        call = self._call(INDEX, wire.RepositoryIndexRequest(), wire.RepositoryIndexResponse)
+        index: wire.RepositoryIndexResponse = await call
+        revision = _revision(await call.trailing_metadata())
+        facts = self.models if revision and revision == self.revision else await self._all_facts(index)
+        changed = facts != self.models
+        self.models, self.index, self.revision = facts, index, revision
+        if changed and self.state is State.READY:
+            self.changed(self)
+
+    async def _all_facts(self, index: wire.RepositoryIndexResponse) -> Mapping[str, ModelFacts]:
         versions: dict[str, list[str]] = {}
         for model in index.models:
             if model.state == "READY":
                 versions.setdefault(model.name, []).append(model.version)
         told = await asyncio.gather(*[self._facts(name, tuple(listed)) for name, listed in versions.items()])
-        facts = {name: found for name, found in zip(versions, told, strict=True) if found is not None}
-        changed, self.models, self.index = facts != self.models, facts, index
-        if changed and self.state is State.READY:
-            self.changed(self)
+        return {name: found for name, found in zip(versions, told, strict=True) if found is not None}
 
     async def _facts(self, model: str, versions: tuple[str, ...]) -> ModelFacts | None:
-        # Always anew: a model that was loaded again has the same versions, and may be another one.
+        # Not by its versions alone: a model that was loaded again has the same, and may be another one.
         try:
             answer: wire.ModelConfigResponse = await self._ask(
                 CONFIG, wire.ModelConfigRequest(name=model), wire.ModelConfigResponse
@@ -245,10 +252,11 @@ class Slot:
         return known if found == known else found  # the very same object while nothing has changed
 
     async def _ask(self, method: str, request: Any, response: type[Any], seconds: float = PROBE_SECONDS) -> Any:
-        ask: Callable[..., Awaitable[Any]] = self._channel.unary_unary(
-            method, type(request).SerializeToString, response.FromString
-        )
-        return await ask(request, timeout=seconds)
+        return await self._call(method, request, response, seconds)
+
+    def _call(self, method: str, request: Any, response: type[Any], seconds: float = PROBE_SECONDS) -> Any:
+        ask = self._channel.unary_unary(method, type(request).SerializeToString, response.FromString)
+        return ask(request, timeout=seconds)
 
     async def _clear_suspicion(self) -> None:
         while self.state is State.SUSPECT:
@@ -269,8 +277,12 @@ class Slot:
             return
         previous, self.state = self.state, state
         if state is State.ABSENT:
-            self.models, self.index = NO_MODELS, None
+            self.models, self.index, self.revision = NO_MODELS, None, ""
         else:
             self.drains = state is State.DRAINING
         log.info("worker", slot=self.number, state=state.value, previous=previous.value)
         self.changed(self)
+
+
+def _revision(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    return next((str(value) for key, value in metadata or () if key == MODELS_REVISION), "")

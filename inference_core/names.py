@@ -12,6 +12,9 @@ MODEL = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 """Request ids that a client may choose; others are replaced."""
 
+MODELS_REVISION = "models-revision"
+"""The metadata of a worker's repository index that changes whenever what can be asked of it does."""
+
 _FIXED_BITS, _VERSION_4 = 0xF000_C000_0000_0000_0000, 0x4000_8000_0000_0000_0000
 """Version and variant of a UUID (RFC 9562, section 5.4)."""
 

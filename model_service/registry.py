@@ -70,6 +70,8 @@ class Registry:
         self._standing: dict[tuple[str, str], Standing] = {}
         self._labels: dict[str, Mapping[str, str]] = {}
         self._is_open = False
+        self.revision = 0
+        """Grows whenever other models, defaults or labels serve than before."""
 
     def open(self) -> None:
         """Say that the start is over: what is not here now is not known, rather than not there yet."""
@@ -83,6 +85,7 @@ class Registry:
         self.note(name, version, State.READY, reason)
         if self._models.get((name, DEFAULT)) is replaced:
             self._models[name, DEFAULT] = model
+        self.revision += 1
         return replaced
 
     def remove(self, name: str, version: str) -> LoadedModel | None:
@@ -91,18 +94,22 @@ class Registry:
         if removed is not None and self._models.get((name, DEFAULT)) is removed:
             del self._models[name, DEFAULT]
             self.prefer(name)
+        self.revision += removed is not None
         return removed
 
     def prefer(self, name: str, version: str = "") -> None:
         """Choose a model's default: that version if it is loaded, else the highest one that is."""
         versions = self._versions_of(name)
         chosen = version if version in versions else next(reversed(versions), None)
-        if chosen is not None:
+        if chosen is not None and self._models.get((name, DEFAULT)) is not self._models[name, chosen]:
             self._models[name, DEFAULT] = self._models[name, chosen]
+            self.revision += 1
 
     def name_labels(self, name: str, labels: Mapping[str, str]) -> None:
         """Say which versions a model's labels stand for."""
-        self._labels[name] = labels
+        if self._labels.get(name, NO_LABELS) != labels:
+            self._labels[name] = labels
+            self.revision += 1
 
     def labels(self, name: str) -> Mapping[str, str]:
         """Return a model's labels, each with its version, whether or not that is loaded."""

@@ -10,6 +10,7 @@ import grpc
 from inference_core.deadline import Deadline
 from inference_core.errors import InvalidInput, NoWorker, UnknownModel
 from inference_core.members import PARAMETER
+from inference_core.names import MODELS_REVISION
 from inference_core.raw_messages import is_large
 from inference_core.selection import CLASSIFICATION, check_once, selected, wanted
 from inference_core.tensors import aligned, read_tensors, write_outputs
@@ -99,6 +100,7 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
     ) -> wire.RepositoryIndexResponse:
         """List every version that is known, its state, and why where that is not plain."""
         is_ready = self._is_ready()
+        context.set_trailing_metadata(((MODELS_REVISION, f"{self._registry.revision}-{int(is_ready)}"),))
         response = wire.RepositoryIndexResponse()
         for name, version, standing in self._registry.standings():
             state, reason = standing.state, standing.reason

@@ -77,7 +77,9 @@ class FakeWorker(GRPCInferenceServiceServicer):
     `before` is awaited in each call; `failing` gives the status for a call, None for an answer. `models` has for each
     model its largest batch, None where the worker knows nothing of ModelConfig; `versions` its versions, "1" where
     nothing is said. A call that names none is answered by version "3".
-    `labels` are the versions they stand for; another `loaded` is another model under the same version.
+    `labels` are the versions they stand for; another `loaded` is another model under the same version. A `revision` is
+    told with the index, unless it is empty; `configs_asked` counts calls of
+    ModelConfig, `indexes_asked` those of RepositoryIndex.
     """
 
     answer: Answer = classify
@@ -85,6 +87,9 @@ class FakeWorker(GRPCInferenceServiceServicer):
     versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     loaded: str = "1"
+    revision: str = ""
+    configs_asked: int = 0
+    indexes_asked: int = 0
     before: Callable[[Asked], Awaitable[None]] = _at_once
     status: grpc.StatusCode | None = None
     reason: str = ""
@@ -184,6 +189,7 @@ class FakeWorker(GRPCInferenceServiceServicer):
 
     async def ModelConfig(self, request: wire.ModelConfigRequest, context: Context) -> wire.ModelConfigResponse:
         """Tell the largest batch of a model."""
+        self.configs_asked += 1
         most = self.models.get(request.name)
         if most is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "No such method.")
@@ -197,6 +203,9 @@ class FakeWorker(GRPCInferenceServiceServicer):
         self, request: wire.RepositoryIndexRequest, context: Context
     ) -> wire.RepositoryIndexResponse:
         """List the models that are ready, and one that is not."""
+        self.indexes_asked += 1
+        if self.revision:
+            context.set_trailing_metadata((("models-revision", self.revision),))
         response = wire.RepositoryIndexResponse()
         for name in self.models:
             for version in self.versions.get(name, ("1",)):

@@ -120,6 +120,22 @@ async def test_models_that_come_and_go_are_seen(socket: Path, monkeypatch: pytes
         assert seen == [State.READY] * 3
 
 
+async def test_models_are_asked_for_again_only_where_their_worker_has_others(
+    socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle system with many models asks one question a second, and a model loaded anew is seen all the same."""
+    monkeypatch.setattr("gateway.slots.REFRESH_SECONDS", 0.02)
+    fake = FakeWorker(models={"tiny": 4}, revision="1-1")
+    async with slot_at(socket) as (slot, _), serving(fake, socket):
+        await becomes(slot, State.READY)
+        asked = fake.indexes_asked
+        await eventually(lambda: fake.indexes_asked > asked + 3, "some looks")
+        assert fake.configs_asked == 1
+        fake.models, fake.revision = {"tiny": 8}, "2-1"
+        await eventually(lambda: slot.models["tiny"].max_rows == 8, "the new one")
+        assert fake.configs_asked == 2
+
+
 async def test_suspicion_ends_where_the_event_loop_answers(socket: Path) -> None:
     """A worker that is suspected for nothing is ready again within milliseconds; an absent one is never suspect."""
     async with slot_at(socket) as (slot, seen):

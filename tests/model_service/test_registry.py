@@ -72,3 +72,29 @@ def test_closing_waits_for_what_runs() -> None:
     gate.leave.set()
     closing.join()
     assert runtime_of(model).closed
+
+
+def test_the_revision_grows_with_every_change_and_with_nothing_else() -> None:
+    """Models, defaults and labels that are as they were leave it, so that who asks each second learns of changes only."""
+    registry = registry_of(models())
+    (double,) = [model for model in registry.all() if model.on_disk.name == "double"]
+    seen = [registry.revision]
+
+    def grown() -> bool:
+        seen.append(registry.revision)
+        return seen[-1] > seen[-2]
+
+    registry.put(double)
+    assert grown()
+    registry.prefer("versioned", "1")
+    assert grown()
+    registry.prefer("versioned", "1")
+    assert not grown()
+    registry.name_labels("double", {"stable": "1"})
+    assert grown()
+    registry.name_labels("double", {"stable": "1"})
+    assert not grown()
+    registry.remove("double", "1")
+    assert grown()
+    registry.remove("double", "1")
+    assert not grown()
