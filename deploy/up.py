@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import select
 import shutil
 import socket
 import sys
@@ -25,6 +27,7 @@ READY_SECONDS = 60.0
 DOWN_SECONDS = 60.0
 ORPHAN_SECONDS = 10.0  # what a worker that was told to stop needs at most
 POLL_SECONDS = 0.05
+LOOK_SECONDS = 1.0  # supervisorctl takes a processor from what starts
 TAIL_LINES = 5
 TAIL_COLUMNS = 300
 
@@ -57,18 +60,21 @@ def up(settings: Settings, say: Callable[[str], None] = print) -> None:
 def down(settings: Settings, say: Callable[[str], None] = print) -> None:
     """Stop everything and wait until supervisord has left."""
     supervisor = Supervisor(settings)
-    if not supervisor.is_running():
+    pid = supervisor.control("pid").stdout.strip()
+    if not pid.isdecimal():
         say("Not running.")
         return
     say("Stopping: running requests end first ...")
-    # Not by the pid file: supervisord removes that some time before it is gone.
-    process = Path("/proc") / supervisor.control("pid").stdout.strip()
-    supervisor.control("shutdown")
-    deadline = time.monotonic() + DOWN_SECONDS
-    while process.exists() and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    if process.exists():
-        raise ConfigurationError(f"supervisord (pid {process.name}) is still stopping; see make logs.")
+    # Not by the pid file, which supervisord removes some time before it is gone, nor by its folder in /proc: where the
+    # machine's first process is slow to reap, that stays for seconds after the end.
+    supervisord = os.pidfd_open(int(pid))
+    try:
+        supervisor.control("shutdown")
+        has_ended, _, _ = select.select([supervisord], [], [], DOWN_SECONDS)
+    finally:
+        os.close(supervisord)
+    if not has_ended:
+        raise ConfigurationError(f"supervisord (pid {pid}) is still stopping; see make logs.")
     say("Stopped.")
 
 
@@ -120,12 +126,15 @@ def _check_ports(settings: Settings) -> None:
 def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> None:
     deadline = time.monotonic() + READY_SECONDS
     reasons = ["the gateway does not answer yet"]
+    look_at = time.monotonic() + LOOK_SECONDS
     while time.monotonic() < deadline:
         ready, reasons = _ready(settings)
         if ready:
             return
-        if "FATAL" in supervisor.control("status", "gateway:*", "inference:*").stdout:
-            break
+        if time.monotonic() > look_at:
+            if "FATAL" in supervisor.control("status", "gateway:*", "inference:*").stdout:
+                break
+            look_at = time.monotonic() + LOOK_SECONDS
         time.sleep(POLL_SECONDS)
     status = supervisor.control("status").stdout
     raise ConfigurationError("\n".join(["Not ready: " + "; ".join(reasons), status, *_log_tails(settings)]))

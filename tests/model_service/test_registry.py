@@ -75,7 +75,7 @@ def test_closing_waits_for_what_runs() -> None:
 
 
 def test_the_revision_grows_with_every_change_and_with_nothing_else() -> None:
-    """Models, defaults and labels that are as they were leave it, so that who asks each second learns of changes only."""
+    """Models, defaults and labels that stay as they were leave it, so that who asks again learns of changes only."""
     registry = registry_of(models())
     (double,) = [model for model in registry.all() if model.on_disk.name == "double"]
     seen = [registry.revision]
