@@ -7,7 +7,7 @@ import random
 import pytest
 
 from gateway.call import Call
-from gateway.keeping import FIRST_VALUES, Keeping, Slowest
+from gateway.keeping import COUNTED_VALUES, FIRST_VALUES, Keeping, Slowest
 from inference_core.deadline import Deadline
 from inference_core.settings import Telemetry
 from otel.requests import RequestTraces
@@ -74,6 +74,19 @@ def test_the_slowest_share_is_told_from_the_rest(share: float, draw: str) -> Non
     kept = [value for value in values if slowest.exceeds(value)]
     assert share / 2 < len(kept) / len(values) < 2 * share
     assert min(kept) > sorted(values)[len(values) // 2]
+
+
+def test_of_very_many_requests_only_the_very_slowest_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 5000 a second, 10 a second are kept, and they are the slowest; at 100 a second the share is as it was."""
+    source = random.Random(7)  # noqa: S311  # a sample, no secret
+    for rate, told in ((5000, 10), (100, 1)):
+        clock = iter(number / rate * COUNTED_VALUES for number in range(100_000))
+        monkeypatch.setattr("gateway.keeping.now", lambda clock=clock: next(clock))
+        slowest = Slowest(0.01, 10)
+        values = [source.expovariate(100) for _ in range(40_000)]
+        kept = [value for number, value in enumerate(values) if slowest.exceeds(value) and number > 20_000]
+        assert told / 2 < len(kept) / 20_000 * rate < 2 * told
+        assert min(kept) > sorted(values)[len(values) * 9 // 10]
 
 
 def test_a_model_that_becomes_slow_is_kept_at_first_and_then_usual() -> None:
