@@ -1,12 +1,17 @@
-"""Runs a model that is written in Python: class `Model` in `<version>/model.py`."""
+"""Runs a model that is written in Python: class `Model` in `<version>/model.py`.
+
+What lies beside that file is imported with `from . import helper`: each loading of a version is a package of its own,
+so that equal names in two models, or in a version and its successor, never meet.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
 import sys
-from collections.abc import Mapping
-from importlib.machinery import SourceFileLoader
+from collections.abc import Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Protocol
@@ -18,6 +23,9 @@ from model_service.repository import ModelOnDisk
 from model_service.runtime import Runtime
 
 FILE = "model.py"
+PREFIX = "model:"
+"""A colon keeps a loaded model's name from ever meeting one that an import statement can reach."""
+
 SERIAL = itertools.count()
 
 
@@ -38,6 +46,23 @@ class FreshSource(SourceFileLoader):
         """Return the file's code; nothing is written beside it."""
         code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
         return code
+
+
+class Beside(MetaPathFinder):
+    """Finds what lies in a version's folder, as the files are now, and for that version's own package alone."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """As `MetaPathFinder.find_spec`."""
+        if not fullname.startswith(PREFIX):
+            return None
+        # A finder keeps what it saw of its folder, so each look takes a new one.
+        finders = [FileFinder(folder, (FreshSource, SOURCE_SUFFIXES)) for folder in path or ()]
+        return next((found for finder in finders if (found := finder.find_spec(fullname, target))), None)
+
+
+BESIDE = Beside()
 
 
 class PythonRuntime:
@@ -61,7 +86,7 @@ class PythonRuntime:
             _call_if_there(self._model, "close")
         finally:
             del self._model
-            sys.modules.pop(self._module_name, None)
+            _forget(self._module_name)
 
 
 def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
@@ -70,22 +95,24 @@ def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
     Raises ConfigurationError with the file and the reason, whatever went wrong in it.
     """
     file = model.folder / FILE
-    # A colon keeps this name from ever meeting one that an import statement can reach, and the number keeps two
-    # loadings of one version apart while one takes the other's place.
-    name = f"model:{model.name}:{model.version}:{next(SERIAL)}"
+    # The number keeps two loadings of one version apart while one takes the other's place. A dot would split the name.
+    name = f"{PREFIX}{model.name}:{model.version}:{next(SERIAL)}".replace(".", "_")
     try:
         loaded = _construct(_import(name, file), model.folder, parameters)
         _call_if_there(loaded, "warmup")
     except ConfigurationError as error:
         raise _refusal(name, file, error.message) from error
     except (Exception, SystemExit) as error:
-        raise _refusal(name, file, f"{type(error).__name__}: {error}") from error
+        raise _refusal(name, file, f"{type(error).__name__}: {error}{_advice(error, model.folder)}") from error
     return PythonRuntime(loaded, name)
 
 
 def _import(name: str, file: Path) -> ModuleType:
-    loader = FreshSource(name, str(file))
-    specification = importlib.util.spec_from_file_location(name, file, loader=loader)
+    if BESIDE not in sys.meta_path:
+        # Before Python's own finder, which would trust cached bytecode.
+        sys.meta_path.insert(0, BESIDE)
+    loader, around = FreshSource(name, str(file)), [str(file.parent)]
+    specification = importlib.util.spec_from_file_location(name, file, loader=loader, submodule_search_locations=around)
     if specification is None:
         raise ConfigurationError("is not Python source.")
     module = importlib.util.module_from_spec(specification)
@@ -103,8 +130,20 @@ def _construct(module: ModuleType, folder: Path, parameters: Mapping[str, Parame
 
 
 def _refusal(name: str, file: Path, reason: str) -> ConfigurationError:
-    sys.modules.pop(name, None)
+    _forget(name)
     return ConfigurationError(f"Model file {file} cannot be loaded: {reason}")
+
+
+def _advice(error: BaseException, folder: Path) -> str:
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if missing and ((folder / missing).is_dir() or (folder / f"{missing}.py").is_file()):
+        return f". It lies beside model.py, so write: from . import {missing}"
+    return ""
+
+
+def _forget(name: str) -> None:
+    for loaded in [each for each in list(sys.modules) if each == name or each.startswith(f"{name}.")]:
+        sys.modules.pop(loaded, None)
 
 
 def _call_if_there(model: Model, method: str) -> None:

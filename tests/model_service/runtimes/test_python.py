@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,8 +40,8 @@ def write(root: Path, source: str) -> Path:
 
 
 def modules() -> list[str]:
-    """Return the names of modules that belong to a loaded model of the tests."""
-    return [name for name in sys.modules if name.startswith("model:model:1")]
+    """Return the names of modules that belong to loaded models of the tests."""
+    return [name for name in sys.modules if name.startswith("model:model")]
 
 
 def test_a_model_is_constructed_warmed_up_and_closed(tmp_path: Path) -> None:
@@ -95,6 +97,95 @@ def test_a_model_that_cannot_be_loaded_is_explained(tmp_path: Path, source: str,
         load(discover(tmp_path)[0])
     assert str(file) in caught.value.message
     assert reason in caught.value.message
+    assert modules() == before
+
+
+HELPED = """
+from . import helper
+from .parts.deep import LIMIT
+class Model:
+    def __init__(self, folder, parameters): pass
+    def predict(self, inputs):
+        from .late import TIMES
+        return {"answer": helper.ANSWER * TIMES + LIMIT}
+"""
+
+
+def helped(root: Path, name: str, answer: int) -> Path:
+    """Write a model that takes its answer from files beside model.py, and return its version's folder."""
+    folder = add_model(root, name) / "1"
+    (folder / "parts").mkdir()
+    for file, source in {
+        "model.py": HELPED,
+        "helper.py": f"ANSWER = {answer}\n",
+        "late.py": "TIMES = 10\n",
+        "parts/deep.py": "from ..helper import ANSWER\nLIMIT = ANSWER\n",
+    }.items():
+        (folder / file).write_text(source)
+    return folder
+
+
+def answers(root: Path) -> list[int]:
+    """Load every model there, ask all of them once all are loaded, and close them."""
+    runtimes = [load(model) for model in discover(root)]
+    found: list[Any] = [runtime.predict(ROWS)["answer"] for runtime in runtimes]
+    for runtime in runtimes:
+        runtime.close()
+    return found
+
+
+def test_a_model_imports_what_lies_beside_it(tmp_path: Path) -> None:
+    """Files and folders of its version, also at the first request; nothing of it stays, in memory or on disk."""
+    folder = helped(tmp_path, "model", 4)
+    before, files = modules(), set(folder.rglob("*"))
+    assert answers(tmp_path) == [44]
+    assert modules() == before
+    assert set(folder.rglob("*")) == files
+
+
+def test_equal_names_in_two_models_do_not_meet(tmp_path: Path) -> None:
+    """Two models with a helper of one name each get their own, a name with dots as well."""
+    helped(tmp_path, "model", 1)
+    helped(tmp_path, "model.of.dots", 2)
+    assert answers(tmp_path) == [11, 22]
+
+
+def test_a_changed_helper_is_seen_by_the_next_loading(tmp_path: Path) -> None:
+    """Even one of the same size and time, while the loading before it goes on with what it was loaded with."""
+    folder = helped(tmp_path, "model", 1)
+    old = load(discover(tmp_path)[0])
+    status = (folder / "helper.py").stat()
+    (folder / "helper.py").write_text("ANSWER = 2\n")
+    os.utime(folder / "helper.py", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert answers(tmp_path) == [22]
+    assert old.predict(ROWS) == {"answer": 11}
+    old.close()
+
+
+def test_nothing_outside_the_folder_is_found(tmp_path: Path) -> None:
+    """A model reaches no file above its version, so it is what its folder says."""
+    write(tmp_path, "from .. import other\n")
+    (tmp_path / "model" / "other.py").write_text("")
+    with pytest.raises(ConfigurationError, match="ImportError"):
+        load(discover(tmp_path)[0])
+
+
+@pytest.mark.parametrize("source", ["import helper", "from helper import ANSWER", "import parts.deep"])
+def test_an_import_without_a_dot_is_advised(tmp_path: Path, source: str) -> None:
+    """An absolute import of what lies beside the model would be everybody's, so the sentence has the other one."""
+    folder = helped(tmp_path, "model", 1)
+    (folder / "model.py").write_text(source)
+    with pytest.raises(ConfigurationError, match=r"lies beside model\.py, so write: from \. import (helper|parts)$"):
+        load(discover(tmp_path)[0])
+
+
+def test_a_helper_that_fails_is_named(tmp_path: Path) -> None:
+    """What is wrong in it is told, and no module of the attempt stays."""
+    folder = helped(tmp_path, "model", 1)
+    (folder / "helper.py").write_text("import no_such_package\n")
+    before = modules()
+    with pytest.raises(ConfigurationError, match=r"No module named 'no_such_package'$"):
+        load(discover(tmp_path)[0])
     assert modules() == before
 
 
