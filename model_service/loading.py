@@ -24,7 +24,7 @@ from model_service import runtimes
 from model_service.contents import bytes_of
 from model_service.description import Parameter
 from model_service.repository import ModelOnDisk
-from model_service.runtime import Load, Runtime
+from model_service.runtime import Load, Runtime, is_row_by_row
 from model_service.toml_places import nearest
 from model_service.warming import resolved, warm_up
 
@@ -53,7 +53,8 @@ def load_and_try(model: ModelOnDisk, overrides: Mapping[str, Parameter] = NO_OVE
     runtime = load(model, overrides)
     try:
         inputs, outputs = resolved(model.file, model.description, runtime)
-        description = msgspec.structs.replace(model.description, inputs=inputs, outputs=outputs)
+        most = 1 if is_row_by_row(runtime) else model.description.max_batch_size
+        description = msgspec.structs.replace(model.description, inputs=inputs, outputs=outputs, max_batch_size=most)
         warm_up(model.file, description, runtime)
     except BaseException:
         runtime.close()

@@ -35,5 +35,13 @@ class Runtime(Protocol):
         """Free what the model holds; called once, after the last `predict` returned."""
 
 
+def is_row_by_row(runtime: Runtime) -> bool:
+    """Tell whether a runtime computes one row after the other, so that sharing batches would only make calls wait.
+
+    It says so with an attribute `row_by_row`, which may be left out.
+    """
+    return bool(getattr(runtime, "row_by_row", False))
+
+
 Load = Callable[[ModelOnDisk, Mapping[str, Parameter]], Runtime]
 """How a runtime loads a version with the parameters of model.toml; raises ConfigurationError with file and reason."""

@@ -1,4 +1,7 @@
-"""Runs `<version>/model.onnx` with ONNX Runtime on the CPU."""
+"""Runs `<version>/model.onnx` with ONNX Runtime on the CPU.
+
+A graph that was exported for one row computes the rows of a call one after the other.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from model_service.thread_counts import counts_of
 
 FILE = "model.onnx"
 SEVERITY_ERROR = 3
+ONE_ROW = 1
 THREADS = ("intra_op_threads", "inter_op_threads")
 DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -42,18 +46,32 @@ class OnnxRuntime:
     def __init__(self, session: onnxruntime.InferenceSession, wanted: Sequence[str], *, only_computes: bool) -> None:
         self._session = session
         self.only_computes = only_computes
-        self.inputs = _tensors("input", session.get_inputs())
-        self.outputs = _tensors("output", [node for node in session.get_outputs() if not wanted or node.name in wanted])
+        given = session.get_inputs()
+        asked = [node for node in session.get_outputs() if not wanted or node.name in wanted]
+        self.inputs = _tensors("input", given)
+        self.outputs = _tensors("output", asked)
+        self.row_by_row = any(node.shape[0] == ONE_ROW for node in (*given, *asked))
         self._outputs = [tensor.name for tensor in self.outputs]
 
     def predict(self, inputs: Arrays) -> Arrays:
-        """As `Runtime.predict`; raises InvalidInput for BYTES that are not UTF-8."""
+        """As `Runtime.predict`; raises InvalidInput for BYTES that are not UTF-8.
+
+        Raises it also for rows that a graph for one row answers with different shapes.
+        """
         feed = {name: _to_strings(name, array) if array.dtype == object else array for name, array in inputs.items()}
-        results = self._session.run(self._outputs, feed)
+        results = self._each_row(feed) if self.row_by_row else self._session.run(self._outputs, feed)
         return {
             name: _to_bytes(array) if array.dtype == object else array
             for name, array in zip(self._outputs, results, strict=True)
         }
+
+    def _each_row(self, feed: Arrays) -> list[Array]:
+        rows = range(len(next(iter(feed.values()))))
+        parts = [
+            self._session.run(self._outputs, {name: array[row : row + 1] for name, array in feed.items()})
+            for row in rows
+        ]
+        return [_joined(name, column) for name, column in zip(self._outputs, zip(*parts, strict=True), strict=True)]
 
     def close(self) -> None:
         """As `Runtime.close`."""
@@ -111,14 +129,21 @@ def _tensor(kind: str, node: Any) -> Tensor:
             f"{kind} {node.name!r} is a {node.type}, not a tensor. List the outputs that you want in model.toml, or "
             "export the model without it (skl2onnx: options={'zipmap': False})."
         )
-    if not node.shape or isinstance(node.shape[0], int):
+    if not node.shape or (isinstance(node.shape[0], int) and node.shape[0] != ONE_ROW):
         raise ConfigurationError(
-            f"{kind} {node.name!r} has the shape {node.shape}; the first dimension must be open, for it counts rows. "
-            "Export the model with a dynamic batch axis."
+            f"{kind} {node.name!r} has the shape {node.shape}; the first dimension counts rows, so it must be open, or "
+            "1 in a graph that takes one row at a time. Export the model with a dynamic batch axis (torch.onnx.export: "
+            f"dynamic_axes={{{node.name!r}: {{0: 'rows'}}}})."
         )
     # A symbol, or nothing at all, stands for any size.
-    shape = tuple(size if isinstance(size, int) and size > 0 else -1 for size in node.shape)
-    return Tensor(node.name, datatype, shape)
+    sizes = [size if isinstance(size, int) and size > 0 else -1 for size in node.shape[1:]]
+    return Tensor(node.name, datatype, (-1, *sizes))
+
+
+def _joined(name: str, parts: Sequence[Array]) -> Array:
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise InvalidInput(f"The output {name} has another shape for each of these rows; send them one by one.")
+    return np.concatenate(parts)
 
 
 def _to_strings(name: str, array: Array) -> Array:

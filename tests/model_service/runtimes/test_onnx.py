@@ -192,12 +192,61 @@ def test_weights_elsewhere_are_refused(tmp_path: Path, location: str) -> None:
         load(model)
 
 
-@pytest.mark.parametrize(
-    ("shape", "reason"), [([1, 2], "the first dimension must be open"), ([], "the first dimension must be open")]
-)
-def test_a_graph_that_counts_no_rows_is_refused(tmp_path: Path, shape: list[str | int], reason: str) -> None:
-    """A graph for one row only is refused with what to do when it is exported."""
+def one_row_model(root: Path, output: list[str | int], toml: str = 'runtime = "onnx"\n') -> ModelOnDisk:
+    """Write a model that was exported for one row: it doubles FP32 [1, 2]."""
+    node = helper.make_node("Add", ["x", "x"], ["y"])
+    return write(root, toml, node, [value("x", [1, 2])], value("y", output))
+
+
+@pytest.mark.parametrize("output", [[1, 2], ["n", 2]])
+def test_a_graph_for_one_row_answers_any_number(tmp_path: Path, output: list[str | int]) -> None:
+    """Its rows are computed one after the other, and it shares no batches, whatever model.toml says."""
+    complete, runtime = load_and_try(one_row_model(tmp_path, output, 'runtime = "onnx"\nmax_batch_size = 32\n'))
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    for count in (1, 3):
+        np.testing.assert_array_equal(runtime.predict({"x": rows[:count]})["y"], 2 * rows[:count])
+    assert [one.shape for one in (*complete.description.inputs, *complete.description.outputs)] == [(-1, 2), (-1, 2)]
+    assert complete.description.max_batch_size == 1
+
+
+def test_other_graphs_share_batches(tmp_path: Path) -> None:
+    """An open first dimension leaves the batch size as model.toml has it."""
+    complete, runtime = load_and_try(sum_model(tmp_path, f"max_batch_size = 32\n{SUM_TOML}"))
+    assert complete.description.max_batch_size == 32
+    runtime.close()
+
+
+def test_strings_go_row_by_row_too(tmp_path: Path) -> None:
+    """BYTES of a graph for one row come back each in its place."""
+    string = TensorProto.STRING
+    node = helper.make_node("Identity", ["text"], ["same"])
+    model = write(tmp_path, TEXT_TOML, node, [value("text", [1], string)], value("same", [1], string))
+    assert load(model).predict({"text": texts(b"a", b"", b"c")})["same"].tolist() == [b"a", b"", b"c"]
+
+
+def test_rows_of_different_shapes_are_to_be_sent_one_by_one(tmp_path: Path) -> None:
+    """Where each row has an answer of another size, no tensor holds them all; alone each of them is answered."""
+    node = helper.make_node("Compress", ["x", "keep"], ["y"], axis=1)
+    given = [value("x", [1, 2]), value("keep", [1, 2], TensorProto.BOOL)]
+    folder = add_model(tmp_path, "model", 'runtime = "onnx"\n')
+    flat = helper.make_node("Squeeze", ["keep"], ["flat"])
+    node.input[1] = "flat"
+    graph = helper.make_graph([flat, node], "test", given, [value("y", [1, "found"])])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        folder / "1" / "model.onnx",
+    )
+    runtime = load(discover(tmp_path)[0])
+    rows, keep = np.ones((2, 2), np.float32), np.array([[True, False], [True, True]])
+    assert runtime.predict({"x": rows[1:], "keep": keep[1:]})["y"].tolist() == [[1, 1]]
+    with pytest.raises(InvalidInput, match="output y has another shape for each of these rows; send them one by one"):
+        runtime.predict({"x": rows, "keep": keep})
+
+
+@pytest.mark.parametrize("shape", [[4, 2], []])
+def test_a_graph_that_counts_no_rows_is_refused(tmp_path: Path, shape: list[str | int]) -> None:
+    """A graph for four rows at once, or for a single number, is refused with what to do when it is exported."""
     node = helper.make_node("Identity", ["x"], ["y"])
     model = write(tmp_path, 'runtime = "onnx"\n', node, [value("x", shape)], value("y", shape))
-    with pytest.raises(ConfigurationError, match=reason):
+    with pytest.raises(ConfigurationError, match=r"first dimension counts rows.*dynamic_axes=\{'x': \{0: 'rows'\}\}"):
         load(model)
