@@ -106,6 +106,7 @@ class Dispatcher:
         await self.workers.wait_ready(_hop_deadline(deadline))
         facts = self.workers.facts(model, version)
         if facts is None:
+            self.workers.look_again()
             raise self._unknown(model)
         self._queues.make((model, version), facts)
 

@@ -134,6 +134,11 @@ class Workers:
         ready = self._ready()
         return [slot for slot in ready if model in slot.models] or ready
 
+    def look_again(self) -> None:
+        """Have every worker asked for its models soon, for something that none of them has told of."""
+        for slot in self.slots:
+            slot.look_again()
+
     async def indexes(self) -> list[wire.RepositoryIndexResponse | None]:
         """Ask every slot which models it can run; None for a slot that does not answer within a second."""
         return await asyncio.gather(*(slot.probe() for slot in self.slots))

@@ -13,7 +13,7 @@ from inference_core.deadline import Deadline
 from tests.gateway.fake_worker import FakeWorker, echo
 from tests.gateway.gate import Gate
 from tests.gateway.hop import MODEL, class_of, hop
-from tests.waiting import eventually
+from tests.waiting import eventually, eventually_answers
 
 
 async def test_an_unknown_model_gets_the_names_that_exist() -> None:
@@ -25,6 +25,25 @@ async def test_an_unknown_model_gets_the_names_that_exist() -> None:
         with pytest.raises(errors.UnknownModel, match="Model late 1 is LOADING: reading weights\\."):
             await one.ask(1, model="late")
         assert one.dispatcher.queues == {}
+
+
+async def test_a_model_that_was_just_dropped_in_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for a new model gets 404 once or a few times, and its answer long before the next regular look."""
+    monkeypatch.setattr("gateway.slots.REFRESH_SECONDS", 600.0)
+    monkeypatch.setattr("gateway.slots.SOONEST_SECONDS", 0.01)
+    fake = FakeWorker(models={"old": 1})
+    async with hop(fake) as one:
+        fake.models = {"old": 1, MODEL: 1}
+
+        async def is_answered() -> bool:
+            try:
+                await one.ask(1)
+            except errors.UnknownModel:
+                return False
+            return True
+
+        await eventually_answers(is_answered, "an answer of the new model")
+        assert len(fake.calls) == 1
 
 
 async def test_an_unknown_version_gets_the_versions_that_exist() -> None:

@@ -136,6 +136,21 @@ async def test_models_are_asked_for_again_only_where_their_worker_has_others(
         assert fake.configs_asked == 2
 
 
+async def test_a_model_that_somebody_asks_for_is_looked_for_at_once(
+    socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need not wait for the next turn, which here would never come."""
+    monkeypatch.setattr("gateway.slots.REFRESH_SECONDS", 600.0)
+    monkeypatch.setattr("gateway.slots.SOONEST_SECONDS", 0.01)
+    fake = FakeWorker(models={"tiny": 4})
+    async with slot_at(socket) as (slot, _), serving(fake, socket):
+        await becomes(slot, State.READY)
+        for name in ("more", "still-more"):
+            fake.models = {**fake.models, name: 2}
+            slot.look_again()
+            await eventually(lambda: slot.models.keys() == fake.models.keys(), "the new model")
+
+
 async def test_suspicion_ends_where_the_event_loop_answers(socket: Path) -> None:
     """A worker that is suspected for nothing is ready again within milliseconds; an absent one is never suspect."""
     async with slot_at(socket) as (slot, seen):
