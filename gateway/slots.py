@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2
 
+from gateway.looks import Looks
 from gateway.model_facts import Key, ModelFacts, facts_from
 from inference_core.names import MODELS_REVISION
 from inference_pb import open_inference_pb2 as wire
@@ -32,9 +32,6 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 PROBE_SECONDS = 1.0
 REFRESH_SECONDS = 1.0
-SOONEST_SECONDS = 0.2
-"""The same where a model is asked for that nobody knows: it may have been dropped in just now, or never be there."""
-
 SUSPECT_PROBE_SECONDS = 0.25
 RETRY_SECONDS = 0.02
 log = structlog.get_logger()
@@ -88,7 +85,7 @@ class Slot:
     connections: int = 0
     drains: bool = False
     revision: str = ""
-    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    looks: Looks = field(default_factory=Looks)
 
     @property
     def death_note(self) -> Path:
@@ -145,10 +142,6 @@ class Slot:
             if self._suspicion is not None:
                 self._suspicion.cancel()  # from the time of an earlier worker in this slot
             self._suspicion = asyncio.get_running_loop().create_task(self._clear_suspicion())
-
-    def look_again(self) -> None:
-        """Ask the worker for its models as soon as may be: something was asked for that it has not told of."""
-        self._wanted.set()
 
     async def probe(self) -> wire.RepositoryIndexResponse | None:
         """Ask which models there are; None where the worker does not answer within a second."""
@@ -219,20 +212,12 @@ class Slot:
     async def _refresh(self) -> None:
         # The probe runs through the worker's event loop, which pings and streams do not.
         while True:
-            await self._pause()
+            await self.looks.next(REFRESH_SECONDS)
             try:
                 await self._learn()
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                     self.suspect()
-
-    async def _pause(self) -> None:
-        soonest = min(SOONEST_SECONDS, REFRESH_SECONDS)
-        await asyncio.sleep(soonest)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(REFRESH_SECONDS - soonest):
-                await self._wanted.wait()
-        self._wanted.clear()
 
     async def _learn(self) -> None:
         call = self._call(INDEX, wire.RepositoryIndexRequest(), wire.RepositoryIndexResponse)

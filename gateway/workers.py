@@ -137,7 +137,7 @@ class Workers:
     def look_again(self) -> None:
         """Have every worker asked for its models soon, for something that none of them has told of."""
         for slot in self.slots:
-            slot.look_again()
+            slot.looks.hurry()
 
     async def indexes(self) -> list[wire.RepositoryIndexResponse | None]:
         """Ask every slot which models it can run; None for a slot that does not answer within a second."""

@@ -30,7 +30,7 @@ async def test_an_unknown_model_gets_the_names_that_exist() -> None:
 async def test_a_model_that_was_just_dropped_in_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for a new model gets 404 once or a few times, and its answer long before the next regular look."""
     monkeypatch.setattr("gateway.slots.REFRESH_SECONDS", 600.0)
-    monkeypatch.setattr("gateway.slots.SOONEST_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.looks.SOONEST_SECONDS", 0.01)
     fake = FakeWorker(models={"old": 1})
     async with hop(fake) as one:
         fake.models = {"old": 1, MODEL: 1}

@@ -141,13 +141,13 @@ async def test_a_model_that_somebody_asks_for_is_looked_for_at_once(
 ) -> None:
     """It need not wait for the next turn, which here would never come."""
     monkeypatch.setattr("gateway.slots.REFRESH_SECONDS", 600.0)
-    monkeypatch.setattr("gateway.slots.SOONEST_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.looks.SOONEST_SECONDS", 0.01)
     fake = FakeWorker(models={"tiny": 4})
     async with slot_at(socket) as (slot, _), serving(fake, socket):
         await becomes(slot, State.READY)
         for name in ("more", "still-more"):
             fake.models = {**fake.models, name: 2}
-            slot.look_again()
+            slot.looks.hurry()
             await eventually(lambda: slot.models.keys() == fake.models.keys(), "the new model")
 
 
