@@ -18,7 +18,7 @@ from gateway.replies import DirectRoute, DirectRoutes, Fields, Reply, Work
 
 MOST_BYTES = 64 * 1024
 BEGINNINGS = 32
-SPECIAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))
+SPECIAL = frozenset((b"content-encoding", b"expect", b"origin", b"sec-fetch-site", b"transfer-encoding", b"upgrade"))
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 

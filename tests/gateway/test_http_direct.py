@@ -54,6 +54,18 @@ def special(value: int, *fields: str) -> bytes:
     return post(b"", "Content-Length:none", CHUNKED, *fields).removesuffix(b"") + chunks
 
 
+def test_what_a_foreign_page_sends_is_not_answered_directly(served: Gateway) -> None:
+    """With the headers of another origin's page a prediction gets 403, as on every other route."""
+    for field in (
+        "Origin: http://evil.example",
+        "Origin: null",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+    ):
+        assert statuses_in(served.send(whole(1, field))) == [403], field
+    assert statuses_in(served.send(whole(1, "Origin: http://localhost", "Sec-Fetch-Site: same-origin"))) == [200]
+
+
 def classes_in(received: bytes) -> list[int]:
     """Return the classes of all answers, in order."""
     return [json.loads(part.partition(b"\r\n\r\n")[2])["class_id"] for part in received.split(b"HTTP/1.1 ")[1:]]
