@@ -52,6 +52,7 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     write_deadline: Seconds = 30.0
     keep_alive: Seconds = 5.0
     max_connections: Count = 4096
+    max_grpc_connections: Count = 1024
     max_target_bytes: Count = 8192
     max_header_bytes: Count = 32768
     max_headers: Count = 100
