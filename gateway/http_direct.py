@@ -94,8 +94,9 @@ class DirectExchange:
     def abandon(self) -> None:
         """End the work for a client that has left."""
         self.disconnected = True
-        if self._work is not None:
-            self._work.leave()
+        work, self._work = self._work, None
+        if work is not None:
+            work.leave()
 
     def drop(self) -> None:
         """Note that it will never begin."""
@@ -109,6 +110,7 @@ class DirectExchange:
         if self.disconnected:
             return
         self.response_started = True
+        self._work = None
         self.transport.write(_rendered(reply, self._default_fields, keep_alive=self.keep_alive))
         if not self.keep_alive:
             self.transport.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import struct
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.http_connection import GuardedConnection
+from gateway.http_direct import DirectExchange
 from inference_core.settings import CHECKOUT
 from tests.gateway.http_server import client, read_to_end
 from tests.gateway.http_vectors import statuses_in
@@ -253,6 +256,26 @@ def test_answers_are_quick_behind_a_slow_one(served: Gateway) -> None:
         quick.sendall(whole(1))
         assert classes_in(read_one(quick)) == [1]
         assert time.monotonic() - started < 0.5
+
+
+def test_what_has_ended_waits_for_no_collector(fresh: Gateway) -> None:
+    """Answered requests, clients that left and closed connections go at once: a storm of them takes no memory."""
+
+    def kept() -> int:
+        return sum(isinstance(found, GuardedConnection | DirectExchange) for found in gc.get_objects())
+
+    gc.collect()
+    before = kept()
+    gc.disable()
+    try:
+        for number in range(20):
+            with client(fresh.address) as connection:
+                connection.sendall(whole(1))
+                assert number % 2 or classes_in(read_one(connection)) == [1]
+        wait_for(lambda: not fresh.connections(), "the end of every connection")
+        wait_for(lambda: kept() <= before, "the end of everything they had")
+    finally:
+        gc.enable()
 
 
 def test_the_arbiter_loads_neither_grpc_nor_tracing() -> None:
