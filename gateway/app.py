@@ -130,7 +130,8 @@ def _add_v2(
 
 def _add_console(app: App[Request, Response], settings: Settings, workers: Workers, live: Live) -> None:
     page, traces = ConsoleResource(files()), Traces(settings.trace_file)
-    app.add_route("/console", page)
+    for path in ("/console", "/console/"):
+        app.add_route(path, page)
     app.add_route("/console/{name}", page)
     api = "/console/api"
     app.add_route(f"{api}/about", AboutResource(VERSION, settings.run_folder))

@@ -1,7 +1,7 @@
-"""Turns away what another site's page makes a browser send, on every route that Falcon answers.
+"""Turns away what another site's page makes a browser send, on every route.
 
-`POST /predict` never gets here and needs none of it: it takes `Content-Type: application/json` alone, which a browser
-does not send to another origin without asking first. Source: Fetch Metadata Request Headers (W3C), RFC 6454.
+A prediction that is answered without Falcon has neither of these headers (`http_direct.SPECIAL`). Source: Fetch
+Metadata Request Headers (W3C), RFC 6454.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class GrpcDoor:
         """As `FrontDoor.open`; raises ConfigurationError where the port cannot be had."""
         gateway = self._settings.gateway
         self._health = health_aio.HealthServicer()
-        self._server = grpc.aio.server(options=_options(gateway.max_body_bytes, self._settings))
+        self._server = grpc.aio.server(options=_options(self._settings))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         observed = Border(self._server, self._observer, self._settings.traffic, CODECS)
         border = cast("grpc.aio.Server", observed)
@@ -120,10 +120,13 @@ class GrpcDoor:
             await self._health.set(service, status)
 
 
-def _options(max_body_bytes: int, settings: Settings) -> list[tuple[str, Any]]:
+def _options(settings: Settings) -> list[tuple[str, Any]]:
+    limits = settings.gateway
     return [
         ("grpc.so_reuseport", 1),  # the processes of one gateway share the port
-        ("grpc.max_receive_message_length", min(max_body_bytes + HEAD_BYTES, 2**31 - 1)),
+        ("grpc.max_allowed_incoming_connections", limits.max_grpc_connections),
+        ("grpc.server_handshake_timeout_ms", round(limits.header_deadline * 1000)),  # for the preface and SETTINGS
+        ("grpc.max_receive_message_length", min(limits.max_body_bytes + HEAD_BYTES, 2**31 - 1)),
         ("grpc.max_send_message_length", settings.inference.max_message_bytes),
         ("grpc.max_concurrent_streams", MOST_STREAMS),
         ("grpc.http2.min_ping_interval_without_data_ms", 900),

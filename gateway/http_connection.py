@@ -124,6 +124,9 @@ class GuardedConnection(HttpToolsProtocol):
         if isinstance(self.cycle, DirectExchange):
             self.cycle = None  # type: ignore[assignment]  # uvicorn would wake the application of its own kind
         super().connection_lost(exc)
+        # Both lead back here: with them, each connection would stay in memory until the collector comes by.
+        self.running = None
+        del self.line
 
     def shutdown(self) -> None:
         """Begin to leave: an open request is answered with `Connection: close`, an idle connection keeps its timer.

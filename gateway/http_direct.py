@@ -18,7 +18,7 @@ from gateway.replies import DirectRoute, DirectRoutes, Fields, Reply, Work
 
 MOST_BYTES = 64 * 1024
 BEGINNINGS = 32
-SPECIAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))
+SPECIAL = frozenset((b"content-encoding", b"expect", b"origin", b"sec-fetch-site", b"transfer-encoding", b"upgrade"))
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -94,8 +94,9 @@ class DirectExchange:
     def abandon(self) -> None:
         """End the work for a client that has left."""
         self.disconnected = True
-        if self._work is not None:
-            self._work.leave()
+        work, self._work = self._work, None
+        if work is not None:
+            work.leave()
 
     def drop(self) -> None:
         """Note that it will never begin."""
@@ -109,6 +110,7 @@ class DirectExchange:
         if self.disconnected:
             return
         self.response_started = True
+        self._work = None
         self.transport.write(_rendered(reply, self._default_fields, keep_alive=self.keep_alive))
         if not self.keep_alive:
             self.transport.close()

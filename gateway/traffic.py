@@ -27,7 +27,7 @@ from inference_core.names import is_model_name
 from inference_core.settings import Traffic as Settings
 from inference_core.tensors import Arrays
 
-FIRST_FAILURE, CLIENT_LEFT = 400, 499
+FIRST_MISTAKE, FIRST_FAILURE, NOT_OFFERED = 400, 500, 501
 HIT, MISS = "hit", "miss"
 
 log = structlog.get_logger()
@@ -121,12 +121,12 @@ class Traffic:
         return await answer_of(self.ask(model, inputs, call, version))
 
     def judge(self, call: Call, status: int, seconds: float) -> None:
-        """Note how a request of an arm ended. Kept answers and clients that left say nothing of it.
+        """Note how a request of an arm ended. Kept answers, clients that left and their mistakes say nothing of it.
 
-        A status of 4xx counts, too: clients make their mistakes with every arm, but an arm may refuse what others take.
+        A client whose key is sticky makes all its mistakes with the same arm, which would lose its traffic for them.
         """
         plan = self._plans.get(call.model)
-        if plan is None or plan.evidence is None or status == CLIENT_LEFT or call.cache == HIT:
+        if plan is None or plan.evidence is None or _is_mistake(status) or call.cache == HIT:
             return
         if call.arm in plan.rule.split:
             plan.evidence.note(call.arm, seconds, now(), failed=status >= FIRST_FAILURE)
@@ -234,6 +234,10 @@ class Traffic:
                 if len(seen) != len(plan.seen) or any(a is not b for a, b in zip(seen, plan.seen, strict=True)):
                     plan.cache.clear()
                     plan.seen = seen
+
+
+def _is_mistake(status: int) -> bool:
+    return FIRST_MISTAKE <= status < FIRST_FAILURE or status == NOT_OFFERED
 
 
 def _keep(cache: ResponseCache, key: Key, epoch: int, answered: asyncio.Future[Inference]) -> None:

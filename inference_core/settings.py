@@ -1,7 +1,7 @@
 """What every program does, read once from one TOML file and handed out in frozen slices.
 
 The file is `deploy/settings.toml`, or the one that the environment variable INFERENCEHUB_SETTINGS names.
-Every key may be left out; a key that is not declared here is refused.
+Every key may be left out; a key that is not declared here is refused, with the nearest one that is.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import ipaddress
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from inference_core.errors import ConfigurationError
+from inference_core.toml_places import Refusal, line_of, place_of, refuse_unknown
 
 VARIABLE = "INFERENCEHUB_SETTINGS"
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -51,6 +52,7 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     write_deadline: Seconds = 30.0
     keep_alive: Seconds = 5.0
     max_connections: Count = 4096
+    max_grpc_connections: Count = 1024
     max_target_bytes: Count = 8192
     max_header_bytes: Count = 32768
     max_headers: Count = 100
@@ -197,20 +199,41 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: Path | None = None) -> Settings:
     """Read and check the settings.
 
-    Raises ConfigurationError with the file, the key and what is wrong with it.
+    Raises ConfigurationError with the file, the line, the key and what is wrong with it.
     """
     file = path or Path(os.environ.get(VARIABLE) or DEFAULT_FILE)
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-        settings = msgspec.convert(document, Settings)
+        text = file.read_text(encoding="utf-8")
+        settings = _converted(text)
         _check(settings)
     except OSError as error:
         raise ConfigurationError(f"Settings file {file} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError, ConfigurationError) as error:
-        raise ConfigurationError(
-            f"Settings file {file}: {error}\nEvery key that exists is in {DEFAULT_FILE}."
-        ) from error
+    except Refusal as error:
+        raise ConfigurationError(_sentence(f"{file}:{line_of(text, error.place)}", error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ConfigurationError) as error:
+        raise ConfigurationError(_sentence(str(file), error)) from error
     return settings
+
+
+def _sentence(place: str, error: Exception) -> str:
+    return f"Settings file {place}: {error}\nEvery key that exists is in {DEFAULT_FILE}."
+
+
+def _converted(text: str) -> Settings:
+    document = tomllib.loads(text)
+    _check_keys(document)
+    try:
+        return msgspec.convert(document, Settings)
+    except msgspec.ValidationError as error:
+        raise Refusal(place_of(str(error)), str(error)) from error
+
+
+def _check_keys(document: dict[str, Any]) -> None:
+    sections = msgspec.structs.asdict(Settings())
+    refuse_unknown("section", (), document, sections)
+    for section, given in document.items():
+        if isinstance(given, dict):
+            refuse_unknown("key", (section,), given, sections[section].__struct_fields__)
 
 
 def _check(settings: Settings) -> None:

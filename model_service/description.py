@@ -15,7 +15,7 @@ from msgspec import Meta
 from inference_core.errors import ConfigurationError
 from inference_core.names import is_model_name
 from inference_core.tensors import DTYPES
-from model_service.toml_places import Place, line_of, place_of, refuse_unknown, written
+from inference_core.toml_places import Place, Refusal, line_of, place_of, refuse_unknown, written
 
 Parameter = float | int | str | bool
 Version = str | int
@@ -122,23 +122,15 @@ def read(file: Path) -> Description:
     return description
 
 
-class Refusal(ValueError):
-    """Something at a place in the file cannot stay as it is."""
-
-    def __init__(self, place: Place, sentence: str) -> None:
-        super().__init__(sentence)
-        self.place = place
-
-
 def _check_keys(document: dict[str, Any]) -> None:
-    _refuse_unknown("key", (), document, Description.__struct_fields__)
+    refuse_unknown("key", (), document, Description.__struct_fields__)
     for section, kind in SECTIONS.items():
         given = document.get(section)
         if isinstance(given, dict):
-            _refuse_unknown("key", (section,), given, kind.__struct_fields__)
+            refuse_unknown("key", (section,), given, kind.__struct_fields__)
         for index, table in enumerate(given if isinstance(given, list) else []):
             if isinstance(table, dict):
-                _refuse_unknown("key", (section, index), table, kind.__struct_fields__)
+                refuse_unknown("key", (section, index), table, kind.__struct_fields__)
 
 
 def _check(description: Description) -> None:
@@ -167,16 +159,10 @@ def _check_tensors(section: str, tensors: tuple[Tensor, ...]) -> None:
     if len(set(names)) < len(names):
         raise Refusal((section,), f"{section}: two tensors have the same name.")
     for index, tensor in enumerate(tensors):
-        _refuse_unknown("datatype", (section, index, "datatype"), [tensor.datatype], DTYPES)
+        refuse_unknown("datatype", (section, index, "datatype"), [tensor.datatype], DTYPES)
         if tensor.shape[0] != -1 or any(size != -1 and size < 1 for size in tensor.shape):
             raise Refusal(
                 (section, index, "shape"),
                 f"{section}[{index}].shape = {list(tensor.shape)}: the first dimension counts rows and is -1, "
                 "the others are -1 (any size) or at least 1.",
             )
-
-
-def _refuse_unknown(kind: str, place: Place, given: Any, known: Any) -> None:
-    unknown = refuse_unknown(kind, place, given, known)
-    if unknown is not None:
-        raise Refusal(*unknown)

@@ -20,12 +20,12 @@ from typing import cast
 import msgspec
 
 from inference_core.errors import ConfigurationError
+from inference_core.toml_places import nearest
 from model_service import runtimes
 from model_service.contents import bytes_of
 from model_service.description import Parameter
 from model_service.repository import ModelOnDisk
 from model_service.runtime import Load, Runtime, is_row_by_row
-from model_service.toml_places import nearest
 from model_service.warming import resolved, warm_up
 
 GROUP = "inference_hub.runtimes"

@@ -205,15 +205,23 @@ class Placing:
             log.error("model not freed", model=model.on_disk.name, version=model.on_disk.version)
 
     def _note_problem(self, shelf: Shelf, version: str, reason: str, error: BaseException | None = None) -> None:
-        reason = reason[:LONGEST_REASON]
+        told = self._without_roots(reason)[:LONGEST_REASON]
         serves = version in shelf.loaded
-        if not shelf.tell(version, reason):
+        if not shelf.tell(version, told):
             return
-        if serves or reason:
+        if serves or told:
             state = State.READY if serves else State.UNAVAILABLE
-            self._registry.note(shelf.name, version, state, reason)
-        if reason:
-            log.error("model problem", model=shelf.name, version=version, reason=reason, serves=serves, exc_info=error)
+            self._registry.note(shelf.name, version, state, told)
+        if told:
+            whole = reason[:LONGEST_REASON]
+            log.error("model problem", model=shelf.name, version=version, reason=whole, serves=serves, exc_info=error)
+
+    def _without_roots(self, reason: str) -> str:
+        # Clients read it in the index; where on this machine the repository lies is for the log.
+        for root in self._loading.roots:
+            for folder in {str(root), str(root.resolve())}:
+                reason = reason.replace(f"{folder}/", "")
+        return reason
 
 
 def _dispose(kept: Kept | None) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from inference_core.errors import ConfigurationError
+from inference_core.toml_places import nearest
 from model_service.description import Parameter
 from model_service.repository import ModelOnDisk
-from model_service.toml_places import nearest
 
 THREADS = ("threads",)
 log = structlog.get_logger()

@@ -58,7 +58,7 @@ def files(folder: Path = FOLDER) -> Mapping[str, File]:
 
 
 class ConsoleResource:
-    """GET /console and /console/{name}."""
+    """GET /console, with or without a slash at its end, and /console/{name}."""
 
     def __init__(self, found: Mapping[str, File]) -> None:
         self._files = found

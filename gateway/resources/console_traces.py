@@ -19,7 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, 
 
 from gateway.resources.console_answer import answer
 from inference_core.errors import InvalidInput, Unavailable
-from otel.store.query import Found, Search, StoredTraces
+from otel.store.query import Found, NoTraces, Search, StoredTraces
 from otel.store.summary import LONGEST_TEXT, plain
 from otel.store.why import HOUR, Split, splits, stages_of, verdict, why
 
@@ -124,6 +124,7 @@ class Traces:
     """The store's file, asked in threads: a few at once, each for a bounded time."""
 
     def __init__(self, file: Path) -> None:
+        self._file = file
         self._stored = StoredTraces(file, ASK_SECONDS)
         self._places = asyncio.Semaphore(AT_ONCE)
 
@@ -134,6 +135,9 @@ class Traces:
                 return await asyncio.to_thread(question, self._stored)
         except TimeoutError as error:
             raise Unavailable(BUSY) from error
+        except NoTraces as error:
+            # Where the file lies on this machine is not for whoever asks.
+            raise Unavailable(error.message.replace(str(self._file), self._file.name)) from error
 
 
 class SearchResource:

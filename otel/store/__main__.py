@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import grpc
 import structlog
 
 from inference_core import settings as settings_file
-from inference_core.errors import ConfigurationError, InferenceHubError
+from inference_core.errors import ConfigurationError, InferenceHubError, InputTooLarge, InvalidInput
 from inference_core.settings import Settings
 from otel import logs
 from otel.store.otlp_json import from_json, to_json
-from otel.store.query import Search, StoredTraces
+from otel.store.query import FAILED, Search, StoredTraces
 from otel.store.sending import send
 from otel.store.serving import serve
 from otel.store.text import found_text
@@ -24,6 +26,10 @@ from otel.store.why import why
 
 CANNOT_START, CANNOT_WRITE = 3, 4
 NOTHING_FOUND, USAGE = 1, 2
+LARGEST_BYTES = 64 * 1024 * 1024
+STANDARD_INPUT = "-"
+HTTP_STATUS = re.compile("[1-5][0-9]{2}")
+GRPC_STATUSES = [code.name for code in grpc.StatusCode]
 EXAMPLES = """examples:
   python -m otel.store                                  take spans (supervisord starts it)
   python -m otel.store find --request-id order-66       the traces of a request
@@ -97,13 +103,33 @@ def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
     if not endpoint:
         sys.stderr.write("telemetry.otlp_endpoint is empty: say where to with --endpoint http://127.0.0.1:4317\n")
         return USAGE
-    try:
-        text = sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"{arguments.file} cannot be read: {error}\n")
-        return USAGE
-    sys.stdout.write(f"{endpoint} took {send(from_json(text), endpoint)} spans.\n")
+    # All of the file is understood before any of it is sent.
+    traces = from_json(_text_of(arguments.file))
+    sys.stdout.write(f"{endpoint} took {send(traces, endpoint)} spans.\n")
     return 0
+
+
+def _text_of(name: str) -> str:
+    try:
+        data = _bytes_of(name)
+    except OSError as error:
+        raise InvalidInput(f"{name} cannot be read: {error.strerror}.") from error
+    if len(data) > LARGEST_BYTES:
+        raise InputTooLarge(f"{name} has more than {LARGEST_BYTES} bytes; send it in parts, of whole lines each.")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{name} is not OTLP JSON: its byte {error.start} is not UTF-8.") from error
+
+
+def _bytes_of(name: str) -> bytes:
+    if name == STANDARD_INPUT:
+        return sys.stdin.buffer.read(LARGEST_BYTES + 1)
+    # Opening a FIFO would wait for ever, and a device may have no end.
+    if Path(name).exists() and not Path(name).is_file():
+        raise InvalidInput(f"{name} is not a regular file; to read a pipe, give - and redirect it to standard input.")
+    with Path(name).open("rb") as file:
+        return file.read(LARGEST_BYTES + 1)
 
 
 def _why(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -143,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_find(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--request-id", default="", help="as in X-Request-Id and in the logs")
     parser.add_argument("--model", default="")
-    parser.add_argument("--status", default="", help="an HTTP status, a gRPC status name, or failed")
+    parser.add_argument("--status", type=_status, default="", help="an HTTP status, a gRPC status name, or failed")
     parser.add_argument(
         "--kept", default="", help="why it was kept: rate, ratio, flag, failed, refused, slow, replayed"
     )
@@ -151,6 +177,15 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, default=None, help="only the last hours")
     parser.add_argument("--slowest", action="store_true", help="slowest first instead of newest first")
     parser.add_argument("--limit", type=int, default=20, help="at most so many (default 20)")
+
+
+def _status(text: str) -> str:
+    if not text or HTTP_STATUS.fullmatch(text) or text.lower() == FAILED:
+        return text.lower()
+    if text.upper() in GRPC_STATUSES:
+        return text.upper()
+    known = f"{FAILED}, an HTTP status such as 503, or one of gRPC's: {', '.join(GRPC_STATUSES)}"
+    raise argparse.ArgumentTypeError(f"{text!r} is no status; there are {known}")
 
 
 if __name__ == "__main__":

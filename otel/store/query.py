@@ -18,6 +18,7 @@ from otel.store import database
 from otel.store.summary import COLUMNS, Summary
 
 FOUND = f"SELECT trace_id, {', '.join(COLUMNS)} FROM traces"  # noqa: S608  # columns of ours
+FAILED = "failed"
 NANOSECONDS = 1_000_000_000
 MOST_FOUND = 10_000
 LARGEST = 2.0**62
@@ -146,14 +147,14 @@ def _keep_each_once(whole: TracesData) -> None:
 def _conditions(search: Search) -> tuple[Sequence[str], Sequence[Any]]:
     # A batch's own trace has no status.
     conditions, values = ["status != ''"], list[Any]()
-    if search.status == "failed":
+    if search.status == FAILED:
         conditions.append("failed")
     if search.predictions:
         conditions.append("(model != '' OR name LIKE '%/predict' OR name LIKE '%infer')")
     wanted: tuple[tuple[str, Any], ...] = (
         ("request_id = ?", search.request_id or None),
         ("model = ?", search.model or None),
-        ("status = ?", search.status if search.status not in {"", "failed"} else None),
+        ("status = ?", search.status if search.status not in {"", FAILED} else None),
         ("kept = ?", search.kept or None),
         ("duration >= ?", _nanoseconds(search.slower_than)),
         ("duration < ?", _nanoseconds(search.quicker_than)),

@@ -20,17 +20,18 @@ REQUEST_BYTES = 1024 * 1024
 def send(traces: TracesData, endpoint: str) -> int:
     """Send traces to `http://host:port` or `host:port` over gRPC without TLS, and return how many spans were taken.
 
-    Raises Unavailable where nobody takes them.
+    Raises Unavailable where nobody takes them, or not all of them.
     """
     target = endpoint.removeprefix("http://").rstrip("/")
-    taken = 0
+    taken, whole = 0, count(traces.resource_spans)
     with grpc.insecure_channel(target) as channel:
         stub = TraceServiceStub(channel)  # type: ignore[no-untyped-call]  # generated code
         for request in _requests(traces):
             try:
                 response = stub.Export(request, timeout=SECONDS)
             except grpc.RpcError as error:
-                raise NoWorker(f"{endpoint} takes no traces ({error.code().name}: {error.details()}).") from error
+                part = f"took {taken} of {whole} spans and then no more" if taken else "takes no traces"
+                raise NoWorker(f"{endpoint} {part} ({error.code().name}: {error.details()}).") from error
             taken += count(request.resource_spans) - response.partial_success.rejected_spans
     return taken
 

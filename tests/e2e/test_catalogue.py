@@ -18,9 +18,9 @@ ROWS_THAT_APPLY = {
     *(f"D{number:02}" for number in range(1, 17)),
     *(f"E{number:02}" for number in range(1, 21)),
     *(f"F{number:02}" for number in range(1, 13)),
-    *(f"H{number:02}" for number in range(1, 8)),
+    *(f"H{number:02}" for number in range(1, 12)),
     *(f"K{number:02}" for number in range(1, 9)),
-    *(f"I{number:02}" for number in range(1, 4)),
+    *(f"I{number:02}" for number in range(1, 8)),
 }
 
 

@@ -11,15 +11,13 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from playwright.sync_api import expect
 
 from otel.store.query import StoredTraces
-from otel.store.sending import send
 from tests.e2e.browser import Console, console
 from tests.e2e.hostile_model import ATTACK, NAME, add_hostile
+from tests.e2e.hostile_trace import store_hostile
 from tests.e2e.system import System
-from tests.otel.store.made import GATEWAY, sent_by, span
 from tests.waiting import wait_for
 
 SOON = 20_000
@@ -196,24 +194,7 @@ def test_hostile_texts_of_a_model_stay_texts(opened: Console) -> None:
 
 def test_hostile_texts_in_traces_stay_texts(system: System, opened: Console) -> None:
     """Names, ids, statuses, attributes and errors of spans that anybody on this machine may send are shown as texts."""
-    attributes: dict[str, str | int] = {
-        "http.response.status_code": ATTACK,
-        "app.request.id": ATTACK,
-        "app.model.name": ATTACK,
-        "app.model.version": ATTACK,
-        "app.kept": ATTACK,
-        ATTACK: ATTACK,
-    }
-    made = span(ATTACK, 66, ms=5, kind=Span.SPAN_KIND_SERVER, attributes=attributes, code=2)
-    made.status.message = ATTACK
-    made.links.add(trace_id=made.trace_id, span_id=made.span_id).attributes.add(key=ATTACK).value.string_value = ATTACK
-    now = time.time_ns()
-    made.start_time_unix_nano, made.end_time_unix_nano = now, now + 5_000_000
-    resource = sent_by(GATEWAY, made)
-    resource.resource.attributes.add(key="app.worker.slot").value.string_value = ATTACK
-    send(TracesData(resource_spans=[resource]), f"127.0.0.1:{system.jaeger_ports['OTLP_GRPC']}")
-    stored = StoredTraces(system.run_folder / "traces.sqlite")
-    wait_for(lambda: stored.of_request(ATTACK), "the hostile trace", 30)
+    store_hostile(system)
     page = opened.page
     opened.open("requests")
     expect(page.locator("tbody .badge.bad", has_text="<img").first).to_be_visible(timeout=SOON)

@@ -27,7 +27,7 @@ async def test_a_foreign_page_changes_nothing(
     client: ASGIConductor, worker: FakeWorker, headers: dict[str, str], content: str
 ) -> None:
     """A form or script of another origin gets 403 for predictions, unloads and searches; no model is asked."""
-    for path in ("/v2/models/sentiment/infer", "/v2/repository/models/sentiment/unload", INDEX):
+    for path in ("/predict", "/v2/models/sentiment/infer", "/v2/repository/models/sentiment/unload", INDEX):
         sent = {"Content-Type": content, **headers}
         answer = await client.simulate_post(path, body=b"{}", headers=sent)
         assert (answer.status_code, "access-control-allow-origin" in answer.headers) == (403, False)

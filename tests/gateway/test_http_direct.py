@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import struct
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.http_connection import GuardedConnection
+from gateway.http_direct import DirectExchange
 from inference_core.settings import CHECKOUT
 from tests.gateway.http_server import client, read_to_end
 from tests.gateway.http_vectors import statuses_in
@@ -52,6 +55,18 @@ def special(value: int, *fields: str) -> bytes:
     half = len(body) // 2
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:half], body[half:], b""))
     return post(b"", "Content-Length:none", CHUNKED, *fields).removesuffix(b"") + chunks
+
+
+def test_what_a_foreign_page_sends_is_not_answered_directly(served: Gateway) -> None:
+    """With the headers of another origin's page a prediction gets 403, as on every other route."""
+    for field in (
+        "Origin: http://evil.example",
+        "Origin: null",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+    ):
+        assert statuses_in(served.send(whole(1, field))) == [403], field
+    assert statuses_in(served.send(whole(1, "Origin: http://localhost", "Sec-Fetch-Site: same-origin"))) == [200]
 
 
 def classes_in(received: bytes) -> list[int]:
@@ -241,6 +256,26 @@ def test_answers_are_quick_behind_a_slow_one(served: Gateway) -> None:
         quick.sendall(whole(1))
         assert classes_in(read_one(quick)) == [1]
         assert time.monotonic() - started < 0.5
+
+
+def test_what_has_ended_waits_for_no_collector(fresh: Gateway) -> None:
+    """Answered requests, clients that left and closed connections go at once: a storm of them takes no memory."""
+
+    def kept() -> int:
+        return sum(isinstance(found, GuardedConnection | DirectExchange) for found in gc.get_objects())
+
+    gc.collect()
+    before = kept()
+    gc.disable()
+    try:
+        for number in range(20):
+            with client(fresh.address) as connection:
+                connection.sendall(whole(1))
+                assert number % 2 or classes_in(read_one(connection)) == [1]
+        wait_for(lambda: not fresh.connections(), "the end of every connection")
+        wait_for(lambda: kept() <= before, "the end of everything they had")
+    finally:
+        gc.enable()
 
 
 def test_the_arbiter_loads_neither_grpc_nor_tracing() -> None:

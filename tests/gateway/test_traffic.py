@@ -201,17 +201,18 @@ async def test_a_rollback_never_undoes_what_an_operator_set_meanwhile(tmp_path: 
 
 
 async def test_what_says_nothing_of_an_arm_is_no_evidence(tmp_path: Path) -> None:
-    """Clients that left, kept answers and a tester's choice count for nobody."""
+    """Clients that left, their mistakes, kept answers and a tester's choice count for nobody."""
     async with road(tmp_path, FakeWorker(answer=echo)) as one:
         one.set(Rule(split=SPLIT, labels=LABELS, rollback=Rollback(), cache=Cache()))
         plan = one.traffic.plan(MODEL)
         assert plan is not None
         assert plan.evidence is not None
-        for status, arm, cache in ((499, "canary", ""), (200, "canary", HIT), (502, "override", "")):
+        mistakes = [(status, "canary", "") for status in (400, 404, 413, 499, 501)]
+        for status, arm, cache in (*mistakes, (200, "canary", HIT), (502, "override", "")):
             call = one.hop.call(model=MODEL, arm=arm, cache=cache)
             one.traffic.judge(call, status, 1.0)
         assert plan.evidence.whole.failed == {}
-        one.traffic.judge(one.hop.call(model=MODEL, arm="canary"), 404, 1.0)
+        one.traffic.judge(one.hop.call(model=MODEL, arm="canary"), 504, 1.0)
         assert plan.evidence.whole.failed["canary"].count == 1
 
 

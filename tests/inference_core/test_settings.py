@@ -85,6 +85,23 @@ def test_a_wrong_key_is_named(file: Path, text: str, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("[gateway]\nprot = 1\n", 2, "gateway.prot: there is no such key; did you mean 'port'?"),
+        ("[inference]\n[gatway]\n", 2, "gatway: there is no such section; did you mean 'gateway'?"),
+        ("inference.worker = 2\n", 1, "inference.worker: there is no such key; did you mean 'workers'?"),
+        ("[layout]\nzzz = 1\n", 2, "layout.zzz: there is no such key; known here: run_folder, allow_remote."),
+        ("[gateway]\n\n[inference]\nworkers = 0\n", 4, "inference.workers"),
+    ],
+)
+def test_a_wrong_key_has_its_line_and_the_nearest_right_one(file: Path, text: str, line: int, said: str) -> None:
+    """Whoever mistypes a key reads where it stands and which one was meant."""
+    message = refusal(file, text)
+    assert message.startswith(f"Settings file {file}:{line}: ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
     "text",
     ["port =", "[gateway]\nport = 1\nport = 2\n", "\ufeff[gateway]\n", b"\xff\xfe", b'a = "\xe9"', "\0", "{}"],
     ids=["no value", "twice", "byte order mark", "UTF-16", "Latin-1", "NUL", "JSON"],

@@ -18,15 +18,19 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector(TraceServiceServicer):
-    """Keeps the OTLP requests that it gets; while `closed`, it takes them and does not answer."""
+    """Keeps the OTLP requests that it gets; while it is not `open`, it takes them and does not answer.
 
-    def __init__(self) -> None:
+    Each answer takes it `seconds`. A `port` of 0 is any that is free.
+    """
+
+    def __init__(self, port: int = 0, seconds: float = 0.0) -> None:
+        self._seconds = seconds
         self.requests: list[ExportTraceServiceRequest] = []
         self.open = threading.Event()
         self.open.set()
         self._server = grpc.server(futures.ThreadPoolExecutor(1))
         add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]  # generated code
-        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         self._server.start()
 
     def Export(  # noqa: N802  # the name is the protocol's
@@ -35,6 +39,7 @@ class Collector(TraceServiceServicer):
         """Keep a request."""
         self.requests.append(request)
         self.open.wait()
+        threading.Event().wait(self._seconds)
         return ExportTraceServiceResponse()
 
     def spans(self) -> list[Span]:

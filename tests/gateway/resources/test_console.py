@@ -52,6 +52,13 @@ async def test_the_page_comes_under_a_strict_policy(client: ASGIConductor) -> No
     assert "access-control-allow-origin" not in answer.headers
 
 
+async def test_a_slash_at_the_end_opens_the_page_too(client: ASGIConductor) -> None:
+    """Whoever types /console/ gets the same page under the same policy."""
+    plain, slash = await client.simulate_get("/console"), await client.simulate_get("/console/")
+    assert (slash.status_code, slash.content) == (200, plain.content)
+    assert slash.headers["content-security-policy"] == POLICY
+
+
 async def test_everything_that_the_page_loads_is_there_and_nothing_is_inline(client: ASGIConductor) -> None:
     """Styles, scripts and their imports are files of ours that are answered with their own types."""
     page = Page()
@@ -89,7 +96,7 @@ def test_no_file_makes_markup_from_text() -> None:
         "/console/main.js.map",
         "/console/index.html%00.js",
         "/console//etc/passwd",
-        "/console/",
+        "/console//",
         "/console/api",
     ],
 )

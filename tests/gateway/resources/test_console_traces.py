@@ -179,6 +179,7 @@ async def test_without_a_store_the_page_is_told_what_to_do(tmp_path: Path) -> No
     async for asking in conductor(tmp_path / "none.sqlite"):
         answer = await asking.simulate_get("/traces")
         assert (answer.status_code, "supervisorctl status" in answer.json["error"]) == (503, True)
+        assert str(tmp_path) not in answer.text, "where the file lies is not for whoever asks"
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"no database" * 1000)
     async for asking in conductor(broken):

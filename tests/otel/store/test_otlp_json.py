@@ -47,6 +47,26 @@ def test_files_of_lines_and_jaegers_answers_are_read() -> None:
     assert from_json(json.dumps({"result": one})) == made()
 
 
+def with_ids(**changed: object) -> str:
+    """Return a file of one span, with these of its fields changed."""
+    one = {"traceId": "4bf92f3577b34da6a3ce929d0e0e4736", "spanId": "00f067aa0ba902b7", **changed}
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [one]}]}]})
+
+
+def test_only_a_line_feed_ends_a_line() -> None:
+    """A text may have Unicode's other line ends as they are, also in a file of lines."""
+    one = json.dumps(json.loads(to_json(made())), ensure_ascii=False)
+    assert "\u2028" in one
+    assert len(from_json(f"{one}\r\n{one}\n").resource_spans) == 6
+
+
+def test_a_refusal_obeys_no_file() -> None:
+    """What a file has in it moves no cursor and rings no bell where the reason is shown."""
+    with pytest.raises(InvalidInput) as caught:
+        from_json(with_ids(startTimeUnixNano="\x1b[2J\x07\n"))
+    assert caught.value.message.isprintable()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -57,6 +77,14 @@ def test_files_of_lines_and_jaegers_answers_are_read() -> None:
         ('{"resourceSpans": [1]}', "is not OTLP JSON"),
         ('{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "zz"}]}]}]}', "is not OTLP JSON"),
         ('{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": 5}]}]}]}', "is not OTLP JSON"),
+        (with_ids(traceId="abcd"), "traceId is 'abcd', not 32 hexadecimal digits"),
+        (with_ids(traceId="0" * 32), "not 32 hexadecimal digits"),
+        (with_ids(traceId="00 " * 16), "not 32 hexadecimal digits"),
+        (with_ids(spanId=None), "spanId is '', not 16 hexadecimal digits"),
+        (with_ids(parentSpanId="12"), "parentSpanId is '12', not 16"),
+        (with_ids(kind=10**30), "is not OTLP JSON"),
+        (with_ids(name="\ud800"), "is not OTLP JSON"),
+        (with_ids(startTimeUnixNano="9" * 30), "is not OTLP JSON"),
         ('{"resourceSpans": []}\nno', "Line 2 is not JSON"),
         ("[" * 100_000, "is not JSON"),
     ],

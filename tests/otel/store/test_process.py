@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from inference_core.settings import CHECKOUT
+from otel.store.__main__ import LARGEST_BYTES
 from tests.otel.store.made import request, spans_of, trace_id
 from tests.otel.store.process import Folder, folder, running, send
 from tests.waiting import wait_for
@@ -147,6 +148,52 @@ def test_a_trace_moves_by_export_and_replay(served: Folder, tmp_path: Path) -> N
         spans = [spans_of(trace) for trace in traces if trace is not None]
         assert len(spans[0]) == 5
         assert spans[0] == spans[1]
+
+
+def hostile_files(where: Path) -> dict[str, Path]:
+    """Write files that nobody should replay."""
+    good = '{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "%s", "spanId": "00f067aa0ba902b7"}]}]}]}'
+    texts = {
+        "words": b"hello\n",
+        "nested": b"[" * 1_000_000,
+        "types": b'{"resourceSpans": {"spans": 1}}',
+        "ids": (good % ("zz" * 16)).encode(),
+        "second": f"{good % ('4b' * 16)}\n{good % '4b'}\n".encode(),
+        "binary": bytes(range(256)),
+        "archive": b"\x1f\x8b\x08\x00",
+        "empty": b"",
+    }
+    files = {name: where / name for name in (*texts, "huge", "fifo", "folder", "missing")}
+    for name, text in texts.items():
+        files[name].write_bytes(text)
+    with files["huge"].open("wb") as huge:
+        huge.truncate(LARGEST_BYTES + 1)
+    os.mkfifo(files["fifo"])
+    files["folder"].mkdir()
+    return files
+
+
+def test_hostile_files_are_refused_whole(served: Folder, tmp_path: Path) -> None:
+    """Each gets one sentence and status 1, and nothing of it is stored, not even the good line before a bad one."""
+    before = served.stored()
+    files = hostile_files(tmp_path)
+    for name, file in files.items():
+        done = served.ask("replay", str(file))
+        assert (done.returncode, done.stdout) == (1, ""), name
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert done.stderr.endswith(".\n"), done.stderr
+    assert served.stored() == before
+    assert len(files) == 12
+
+
+def test_a_status_that_there_is_none_of_is_named_with_those_there_are(served: Folder) -> None:
+    """A mistyped word is a mistake and no empty answer; a known one is found in any case of its letters."""
+    done = served.ask("find", "--status", "fialed")
+    assert done.returncode == 2
+    assert "'fialed' is no status; there are failed, an HTTP status such as 503, or one of gRPC's: OK," in done.stderr
+    assert "request-2" in served.ask("find", "--status", "FAILED").stdout
+    assert "request-2" in served.ask("find", "--status", "502").stdout
+    assert served.ask("find", "--status", "unavailable").stdout == "Nothing is stored that matches.\n"
 
 
 @pytest.mark.parametrize(

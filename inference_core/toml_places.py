@@ -14,6 +14,14 @@ HEADER = re.compile(r"^\s*\[+\s*([^\]]+?)\s*\]+")
 FIRST_LINE = 1
 
 
+class Refusal(ValueError):
+    """Something at a place in the file cannot stay as it is."""
+
+    def __init__(self, place: Place, sentence: str) -> None:
+        super().__init__(sentence)
+        self.place = place
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint for a name that does not exist: the nearest one that does, or all of them."""
     known = list(known)
@@ -21,8 +29,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known) or 'none'}."
 
 
-def refuse_unknown(kind: str, place: Place, given: Iterable[str], known: Iterable[str]) -> tuple[Place, str] | None:
-    """Return the place of the first name that is not known and the sentence about it; None where all are known.
+def refuse_unknown(kind: str, place: Place, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise Refusal for the first name that is not known, with the nearest one that is.
 
     A place that ends in a key is that of its value, any other that of the table in which the names are keys.
     """
@@ -31,8 +39,8 @@ def refuse_unknown(kind: str, place: Place, given: Iterable[str], known: Iterabl
         if name not in known:
             is_value = len(place) > 1 and isinstance(place[-1], str)
             path = f"{written(place)} = {name}" if is_value else written((*place, name))
-            return (place if is_value else (*place, name)), f"{path}: there is no such {kind}; {nearest(name, known)}"
-    return None
+            sentence = f"{path}: there is no such {kind}; {nearest(name, known)}"
+            raise Refusal(place if is_value else (*place, name), sentence)
 
 
 def written(place: Place) -> str:
