@@ -21,6 +21,7 @@ from tests.waiting import wait_for
 PROMPT = {"prompt": "fine"}
 NUMBERS = {"features": [1.0], "model_name": "v1-mock"}
 RESTARTS = 3
+EXITS, STORED = "inferencehub_controller_exits_total", "inferencehub_tracestore_spans_stored_total"
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +86,22 @@ def test_whatever_is_asked_for_is_there(system: System) -> None:
     wait_for(lambda: not missing() or press(system, 1) == [], f"{missing()} in the scrape", 20)
 
 
+def restart_worker(system: System) -> None:
+    """Kill the worker and wait until another one serves."""
+    dead = worker(system)
+    os.kill(dead, 9)
+    wait_for(partial(is_replaced, system, dead), "a new worker")
+    system.wait_until_ready()
+
+
 def test_the_page_does_not_grow_with_restarts(system: System) -> None:
     """Workers that are killed again and again add no series but the one of their exits, and no file."""
+    restart_worker(system)
+    wait_for(lambda: {EXITS, STORED} <= series(scraped(system)), "the series that come with the first exit")
     before, files = series(scraped(system)), len(list((system.run_folder / "metrics").iterdir()))
     lines = len(scraped(system).splitlines())
     for _ in range(RESTARTS):
-        dead = worker(system)
-        os.kill(dead, 9)
-        wait_for(partial(is_replaced, system, dead), "a new worker")
-        system.wait_until_ready()
+        restart_worker(system)
     after = scraped(system)
     assert series(after) == before
     assert len(after.splitlines()) <= lines + 2
