@@ -152,10 +152,10 @@ class Killing:
         self._fallen: list[str] = []
 
     def measured(self, kills: int) -> Result:
-        """Return what that many kills changed; one more of each worker comes first, so that its series are there."""
+        """Return what that many kills changed; some come first, so that each process has its series and files."""
         for number in range(2 * WORKERS):
             self._kill(number % WORKERS)
-            self._ask()
+        _wait(self._all_have_answered, "a gateway process did not answer")
         time.sleep(FLUSHED_SECONDS)
         before = self._counted(2 * WORKERS)
         self._statuses.clear()
@@ -173,6 +173,12 @@ class Killing:
         time.sleep(FLUSHED_SECONDS)
         after = self._counted(int(before.killed) + kills)
         return Result(kills, seconds, before, after, self._fallen + fallen(latest, after), dict(self._statuses))
+
+    def _all_have_answered(self) -> bool:
+        # Whichever process accepts the connection answers, and has a file of histograms from then on.
+        self._ask()
+        files = {file.name for file in (self._target.trial.run_folder / FOLDER).iterdir()}
+        return files.issuperset(f"histogram_gateway-{number}.db" for number in range(GATEWAYS))
 
     def _kill(self, slot: int) -> None:
         pid = self._target.workers()[slot]
