@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := inference_core otel gateway model_service deploy tests
 
-.PHONY: help up dev down status logs traces check test e2e bench bench-peers bench-hop soak chaos goodput headofline reload shadow fuzz tensors screenshots proto lock
+.PHONY: help up dev down status logs traces check test e2e bench bench-peers bench-hop cost soak chaos restarts goodput headofline reload shadow fuzz tensors screenshots proto lock
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ headofline: .venv/installed ## whether a quick model keeps its p99 while 200 req
 shadow: .venv/installed ## whether a shadow version makes the requests that it mirrors slower
 	@$(BIN)/python -m deploy.shadow $(ARGS)
 
+restarts: .venv/installed ## the metrics before and after 200 killed workers: right, and no larger?
+	@$(BIN)/python -m deploy.restarts $(ARGS)
+
 fuzz: .venv/installed ## every route by its own description, for a minute, on a system of its own
 	@$(BIN)/python -m deploy.fuzz $(ARGS)
 
@@ -77,6 +80,9 @@ bench-peers: .venv/developed ## the same with mosec, Triton, LitServe and MLServ
 
 bench-hop: .venv/developed ## what a call from gateway to worker costs, in microseconds
 	@$(BIN)/python -m pytest tests/bench/hop.py --benchmark-columns=min,median,iqr,rounds $(ARGS)
+
+cost: .venv/developed ## what tracing, metrics and logs cost, off against on, about 8 minutes
+	@$(BIN)/python -m deploy.bench cost $(ARGS)
 
 soak: .venv/developed ## ten minutes at 80 % of the capacity: does memory or latency grow?
 	@$(BIN)/python -m deploy.bench soak $(ARGS)

@@ -49,7 +49,7 @@ def _rate(metric: str, labels: str, condition: str = "") -> str:
     return f"sum by ({labels}) (rate(inferencehub_{metric}{{{condition}}}{RATE}))"
 
 
-STAGES = {"queue": "queue", "hop": "hop", "worker queue": "worker_queue", "compute": "compute"}
+STAGES = {stage: stage.replace(" ", "_") for stage in ("receive", "queue", "hop", "worker queue", "compute", "respond")}
 SPANS = "sum by (outcome) (rate(inferencehub_{program}_spans_total" + RATE + "))"
 
 ROWS_OF_CHARTS: Mapping[str, Sequence[Chart]] = {

@@ -99,7 +99,8 @@ def _check_unchanged(settings: Settings) -> None:
 def _make_folders(settings: Settings) -> None:
     # Counters of a former run would go on from where they ended.
     shutil.rmtree(settings.run_folder / FOLDER, ignore_errors=True)
-    for folder in (settings.run_folder, *(settings.run_folder / name for name in ("logs", "jaeger", FOLDER))):
+    names = ("logs", "jaeger", FOLDER) if settings.telemetry.metrics else ("logs", "jaeger")
+    for folder in (settings.run_folder, *(settings.run_folder / name for name in names)):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

@@ -34,7 +34,7 @@ from gateway.resources.openapi import DocumentResource, PageResource
 from gateway.resources.predict import PredictResource
 from gateway.resources.v2 import ModelResource, RepositoryResource, ServerResource
 from gateway.resources.v2_infer import InferResource
-from gateway.tally import Tally
+from gateway.tally import NoTally, Tally
 from gateway.traffic import Traffic
 from gateway.traffic_file import TrafficFile
 from gateway.v2.documents import ServerMetadata
@@ -72,7 +72,7 @@ def create_app(settings: Settings, *, serves_grpc: bool = False) -> App[Request,
     metrics_folder, telemetry = settings.run_folder / FOLDER, settings.telemetry
     metrics = GatewayMetrics(open_registry(metrics_folder, place))
     traces = tracing.start(telemetry, SERVICE, VERSION, metrics.spans)
-    tally = Tally(metrics)
+    tally = Tally(metrics) if telemetry.metrics else NoTally(metrics)
     dispatcher = Dispatcher(workers, settings.gateway, tally)
     rules = TrafficFile(settings.run_folder, place)
     traffic = Traffic(dispatcher, rules, settings.traffic, settings.gateway.processes)

@@ -15,7 +15,7 @@ from otel.metrics import NAMESPACE
 from otel.scrape import Scrape, Values, apart, buckets, difference, label_values, quantile, summed
 
 GATEWAY, WORKER = f"{NAMESPACE}_gateway", f"{NAMESPACE}_worker"
-STAGES = ("queue", "hop", "worker_queue", "compute")
+STAGES = ("receive", "queue", "hop", "worker_queue", "compute", "respond")
 RECENT = 2
 MOST_MODELS = 32
 FAILED, REFUSED = ("500", "502", "504"), ("429", "503")

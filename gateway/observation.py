@@ -69,13 +69,16 @@ class Observer:
     def end(self, observed: Observed, route: str, status: int, call: Call | None, refused: str = "") -> None:
         """End with a route template and a status; `refused` is the reason of a request that was turned away."""
         ended = now()
-        kept = observed.trace.kept or self._keeping.reason(status, ended - observed.started, call)
+        seconds = ended - observed.started
+        kept = observed.trace.kept or self._keeping.reason(status, seconds, call)
         if kept:
             self._record(Ended(observed, kept, ended, route, status, call))
+        if call is not None and call.queued_at:
+            call.received, call.took = call.queued_at - observed.started, seconds
         if call is not None or route == PREDICT:
-            self._tally.answered(call, status, ended - observed.started)
+            self._tally.answered(call, status, seconds)
         if call is not None and call.arm:
-            self._judge(call, status, ended - observed.started)
+            self._judge(call, status, seconds)
         if refused:
             self._refused[refused] += 1
             self._tally.refused(call.model if call is not None else "", refused)

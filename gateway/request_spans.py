@@ -1,7 +1,7 @@
 """The spans of a request that has ended: server, queue, and for each attempt a call with the worker's own stages.
 
-What comes before the queue (body, decoding, admission) and after the last attempt (encoding) has spans, too, where it
-took long.
+What comes before the queue (body, decoding, admission) and after the last attempt (decoding, encoding) has spans, too,
+so that the spans below the server's are its whole time.
 
 The spans of a worker come from the worker where the request was kept from the beginning. Where it is kept for how it
 ended, they are made here from what the worker's answer told, as that worker's; `app.recorded_by` says so.
@@ -22,7 +22,6 @@ SERVER_ERROR = 500
 OK, CANCELLED = "OK", ("CANCELLED", 1)
 QUEUE, COMPUTE = Told("queue"), Told("compute")
 RECEIVE, RESPOND = Told("receive"), Told("respond")
-LONG_SECONDS = 0.001
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
@@ -79,8 +78,8 @@ class RequestSpans:
             self._queued(place, epoch, since, ended.at)
 
     def _bordered(self, place: Place, told: Told, epoch: Epoch, since: float, until: float) -> None:
-        # Mostly they take less than the spans would.
-        if since and until - since > LONG_SECONDS:
+        # An attempt that is still under way has not ended.
+        if since and until > since:
             self._recorder.record(place.below(), told, epoch.between(since, until), {})
 
     def _queued(self, place: Place, epoch: Epoch, since: float, until: float) -> None:

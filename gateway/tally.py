@@ -101,10 +101,12 @@ class Tally:
         for labels, seconds in self._seconds.items():
             observe_all(metrics.request.labels(*labels), seconds)
         for labels, calls in self._calls.items():
+            observe_all(metrics.receive.labels(*labels), [call.received for call in calls])
             observe_all(metrics.queue.labels(*labels), [call.queued for call in calls])
             observe_all(metrics.hop.labels(*labels), [call.hop for call in calls])
             observe_all(metrics.worker_queue.labels(*labels), [call.waited for call in calls])
             observe_all(metrics.compute.labels(*labels), [call.computed for call in calls])
+            observe_all(metrics.respond.labels(*labels), [call.responded for call in calls])
         for name, rows in self._rows.items():
             observe_all(metrics.batch_rows.labels(name), rows)
         for (metric, model, word), count in self._words.items():
@@ -154,3 +156,43 @@ class Tally:
             is_busy = is_busy or bool(rows or batches)
         if is_busy:
             self._soon()
+
+
+class NoTally(Tally):
+    """Counts nothing, where metrics are off."""
+
+    def answered(self, call: Call | None, code: int, seconds: float) -> None:
+        """Count nothing."""
+
+    def attempted(self, model: str, outcome: str) -> None:
+        """Count nothing."""
+
+    def sent(self, model: str, rows: int) -> None:
+        """Count nothing."""
+
+    def refused(self, model: str, reason: str) -> None:
+        """Count nothing."""
+
+    def replayed(self, model: str, requests: int) -> None:
+        """Count nothing."""
+
+    def hedged(self, model: str, event: str) -> None:
+        """Count nothing."""
+
+    def input_refused(self, model: str) -> None:
+        """Count nothing."""
+
+    def mirrored(self, model: str, version: str, outcome: str, seconds: float = 0.0, most: float = 0.0) -> None:
+        """Count nothing."""
+
+    def rolled_back(self, model: str, arm: str) -> None:
+        """Count nothing."""
+
+    def kept(self, reason: str) -> None:
+        """Count nothing."""
+
+    def left_out(self, lines: int, traces: int) -> None:
+        """Count nothing."""
+
+    def slot_is(self, slot: int, states: Mapping[str, bool]) -> None:
+        """Count nothing."""

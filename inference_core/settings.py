@@ -126,7 +126,7 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Traces and logs. An empty `otlp_endpoint` turns span export off."""
+    """Traces, metrics and logs. An empty `otlp_endpoint` turns span export off, `log_level` "off" all log lines."""
 
     otlp_endpoint: str = "http://127.0.0.1:4317"
     traces_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 20.0
@@ -137,7 +137,8 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slow_traces_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 10.0
     trust_sampled_flag: bool = True
     export_timeout: Seconds = 2.0
-    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    metrics: bool = True
+    log_level: Literal["debug", "info", "warning", "error", "critical", "off"] = "info"
     log_lines_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 50.0
 
 

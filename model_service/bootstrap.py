@@ -33,7 +33,7 @@ from model_service.servicer import OpenInferenceServicer
 from model_service.slot import SlotLock
 from otel import tracing
 from otel.allowance import Allowance
-from otel.metrics import FOLDER, WorkerMetrics, open_registry
+from otel.metrics import FOLDER, UncountedWorkerMetrics, WorkerMetrics, open_registry
 
 SERVICE = "inference-worker"
 HANGS = 4
@@ -52,7 +52,7 @@ async def serve(settings: Settings, slot: int) -> None:
     lock = _locked_slot(settings, slot)
     # The gateway decides what is sampled; its workers always follow.
     telemetry = msgspec.structs.replace(settings.telemetry, trust_sampled_flag=True)
-    metrics = WorkerMetrics(open_registry(settings.run_folder / FOLDER, f"inference-{slot}"))
+    metrics = _metrics(settings, slot)
     traces = tracing.start(telemetry, SERVICE, VERSION, metrics.spans, {"app.worker.slot": slot})
     registry = Registry()
     isolation = Isolation(settings.death_note(slot))
@@ -144,6 +144,11 @@ def _admission(settings: Settings, bounds: BoundsOfModel) -> Admission:
         expected_batches=gateway.processes * gateway.batches_in_flight,
     )
     return Admission(limits) if gateway.admission else NoAdmission(limits)
+
+
+def _metrics(settings: Settings, slot: int) -> WorkerMetrics:
+    registry = open_registry(settings.run_folder / FOLDER, f"inference-{slot}")
+    return WorkerMetrics(registry) if settings.telemetry.metrics else UncountedWorkerMetrics(registry)
 
 
 def _addresses(settings: Settings, slot: int) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import structlog
 from opentelemetry import trace
@@ -24,6 +24,7 @@ LINE_LIMIT = 4000
 CUTS = (2048, 1024, 512, 256, 128, 64, 32)
 KEPT = ("program", "event", "level", "timestamp", "trace_id", "span_id", "request_id")
 LONG_BITS = 64
+OFF = "off"
 QUIET_SECONDS = 60.0
 NOISY = ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.sdk._shared_internal")
 """What complains about each lost batch. A filter does not reach the loggers below its own, so each is named."""
@@ -99,7 +100,7 @@ class OncePerInterval(logging.Filter):
 def configure(program: str, level: str, **identity: Any) -> None:
     """Send structlog and standard logging through one pipeline; call it once in each process, before any logging.
 
-    `identity` (slot, ...) is added to every line of this process.
+    `identity` (slot, ...) is added to every line of this process. With the level OFF nothing is written.
     """
     constant: Mapping[str, Any] = {"program": program, **identity}
     shared: list[Processor] = [
@@ -113,7 +114,7 @@ def configure(program: str, level: str, **identity: Any) -> None:
     ]
     output = cast("TextIO", Unfailing(sys.stdout))
     structlog.configure(
-        processors=[*shared, render],
+        processors=[_dropped] if level == OFF else [*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
         logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=True,
@@ -130,15 +131,20 @@ def _join_standard_logging(shared: list[Processor], level: str, output: TextIO) 
         )
     )
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [logging.NullHandler()] if level == OFF else [handler]
     root.setLevel(_number(level))
     logging.captureWarnings(capture=True)
     for name in NOISY:
         logging.getLogger(name).filters = [OncePerInterval(QUIET_SECONDS)]
 
 
+def _dropped(_: WrappedLogger, __: str, ___: EventDict) -> NoReturn:
+    raise structlog.DropEvent
+
+
 def _number(level: str) -> int:
-    return logging.getLevelNamesMapping()[level.upper()]
+    # structlog knows the levels that have names, and no other.
+    return logging.CRITICAL if level == OFF else logging.getLevelNamesMapping()[level.upper()]
 
 
 def _shortened(texts: Mapping[str, Any]) -> str:

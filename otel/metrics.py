@@ -21,7 +21,9 @@ FOLDER = "metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NAMESPACE = "inferencehub"
 OTHER = "other"
-NO_FOLDER = b"# There is no folder for metrics: these processes were not started by `up`.\n"
+NO_FOLDER = (
+    b"# There is no folder for metrics: telemetry.metrics is false, or these processes were not started by `up`.\n"
+)
 MODEL = ("model", "version")
 ARM = ("model", "arm", "version")
 
@@ -36,7 +38,8 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 def open_registry(folder: Path, place: str) -> CollectorRegistry:
     """Return where a process declares its metrics; `place` names it among all that run now.
 
-    Call it once, before anything is declared. Without the folder, which `up` makes, the numbers stay in this process.
+    Call it once, before anything is declared. Without the folder, which `up` makes unless metrics are off, the numbers
+    stay in this process.
     """
     if folder.is_dir():
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
@@ -161,6 +164,27 @@ class ModelComputations:
             observe_all(self._queue, [wait for batch in noted for wait in batch[2]])
 
 
+class UncountedComputations(ModelComputations):
+    """Counts nothing, where metrics are off."""
+
+    def note(self, rows: int, seconds: float, waits: list[float]) -> None:
+        """Count nothing."""
+
+    def refused(self, reason: str) -> None:
+        """Count nothing."""
+
+    def flush(self, queue_rows: int, *, is_inline: bool) -> None:
+        """Count nothing."""
+
+
+class UncountedWorkerMetrics(WorkerMetrics):
+    """An inference worker's metrics where they are off."""
+
+    def model(self, name: str, version: str) -> ModelComputations:
+        """Return what counts nothing."""
+        return UncountedComputations(self, name, version)
+
+
 class StoreMetrics:
     """What the embedded trace store counts."""
 
@@ -197,10 +221,12 @@ class GatewayMetrics:
         family = Family(registry, "gateway")
         self.requests = family.counter("requests", "Predictions that were answered.", (*MODEL, "code"))
         self.request = family.seconds("request", "Time of a prediction from its head to its answer.", MODEL)
+        self.receive = family.seconds("receive", "Time of a request from its head to the gateway's queue.", MODEL)
         self.queue = family.seconds("queue", "Time of a request in the gateway's queue.", MODEL)
         self.hop = family.seconds("hop", "Time of a request on its way to a worker and back.", MODEL)
         self.worker_queue = family.seconds("worker_queue", "Time of a request in its worker's queue.", MODEL)
         self.compute = family.seconds("compute", "Time of a request in the model.", MODEL)
+        self.respond = family.seconds("respond", "Time from a worker's answer to the gateway's.", MODEL)
         self.batch_rows = family.rows("batch_rows", "Rows of a batch that was sent to a worker.", ("model",))
         self.queue_rows = family.gauge("queue_rows", "Rows that wait.", ("model",))
         self.in_flight = family.gauge("batches_in_flight", "Batches at workers.", ("model",))

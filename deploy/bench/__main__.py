@@ -8,15 +8,16 @@ import signal
 import sys
 from types import FrameType
 
-from deploy.bench import compare, soak
+from deploy.bench import compare, cost, soak
 from inference_core.errors import ConfigurationError
 
-VERBS = {"compare": compare.compare, "soak": soak.soak}
+VERBS = {"compare": compare.compare, "cost": cost.cost, "soak": soak.soak}
 EXAMPLES = """examples:
   python -m deploy.bench compare                        ours and a FastAPI monolith, about 7 minutes
   python -m deploy.bench compare --peers all            and mosec, Triton, LitServe, MLServer, about 25 minutes
   python -m deploy.bench compare --quick --peers none   ours alone, about 30 seconds
   python -m deploy.bench compare --quick --peers triton-2,fastapi --work tiny --connections 1,128
+  python -m deploy.bench cost --check                   what tracing, metrics and logs cost, about 8 minutes
   python -m deploy.bench soak --minutes 10 --load 0.8   does memory or latency grow?"""
 
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("compare", help="requests per second, latency, CPU and memory, side by side")
     compare.add_arguments(verb)
+    cost.add_arguments(verbs.add_parser("cost", help="tracing, metrics and logs off and on: what do they cost?"))
     soak.add_arguments(verbs.add_parser("soak", help="steady load for minutes: does memory or latency grow?"))
     return parser
 

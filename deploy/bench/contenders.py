@@ -53,16 +53,22 @@ class Contender:
     arrange: Callable[[Launch], Command]
 
 
-def _ours(launch: Launch) -> Command:
-    port, grpc_port, *_ = launch.ports
-    sections: dict[str, dict[str, Any]] = {
-        "gateway": {"port": port},
-        # `up` waits for the default models, so the model that is measured has to be one.
-        "predict": {"features_model": launch.work, "prompt_model": launch.work},
-        "inference": {"port": grpc_port, "repository": str(Path(__file__).with_name("models"))},
-    }
-    environment = prepared(launch.folder, sections).environment
-    return Command((str(launch.python), "-m", "deploy", "up"), {SETTINGS: environment[SETTINGS]})
+def ours(telemetry: Mapping[str, Any]) -> Callable[[Launch], Command]:
+    """Return what prepares our own system, whose section [telemetry] has these keys; the others have their defaults."""
+
+    def arrange(launch: Launch) -> Command:
+        port, grpc_port, *_ = launch.ports
+        sections: dict[str, Mapping[str, Any]] = {
+            "gateway": {"port": port},
+            # `up` waits for the default models, so the model that is measured has to be one.
+            "predict": {"features_model": launch.work, "prompt_model": launch.work},
+            "inference": {"port": grpc_port, "repository": str(Path(__file__).with_name("models"))},
+            "telemetry": telemetry,
+        }
+        environment = prepared(launch.folder, sections).environment
+        return Command((str(launch.python), "-m", "deploy", "up"), {SETTINGS: environment[SETTINGS]})
+
+    return arrange
 
 
 def _fastapi(processes: int) -> Callable[[Launch], Command]:
@@ -152,7 +158,7 @@ def _shared(launch: Launch) -> dict[str, str]:
 
 
 CONTENDERS = (
-    Contender(OURS, "InferenceHub", "", Predict(), _ours),
+    Contender(OURS, "InferenceHub", "", Predict(), ours({})),
     Contender("fastapi-1", "FastAPI, 1 process", "fastapi", Predict(), _fastapi(1)),
     Contender("fastapi-2", "FastAPI, 2 processes", "fastapi", Predict(), _fastapi(2)),
     Contender("mosec-1", "mosec, 1 process, no batch", "mosec", Predict(), _mosec(1, 1)),

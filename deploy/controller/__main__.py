@@ -23,6 +23,7 @@ from deploy.controller.reviver import Reviver
 from deploy.controller.roster import Roster
 from deploy.controller.rpc import Supervisord
 from deploy.controller.state import StateFile
+from deploy.controller.store_place import StorePlace
 from inference_core import settings as settings_file
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Settings
@@ -71,7 +72,8 @@ def _control_loop(settings: Settings) -> ControlLoop:
     roster = Roster(settings.controller)
     follower = LogFollower(folder / "logs" / "supervisord.log", LOG_BACKUPS)
     recorder = Recorder(folder / "logs", follower, history, _announcer(meters))
-    reviver = Reviver(settings.controller, folder, supervisord, roster, history)
+    place = StorePlace(settings.tracestore.port)
+    reviver = Reviver(settings.controller, folder, supervisord, roster, history, place)
     return ControlLoop(settings.controller, supervisord, roster, recorder, reviver, states, meters)
 
 

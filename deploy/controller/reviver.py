@@ -1,8 +1,11 @@
-"""Starts programs that supervisord gave up, and at once those that were lost in service."""
+"""Starts programs that supervisord gave up, and at once those that were lost in service.
+
+The trace store waits until its place is free: somebody else's, or Jaeger's, is taken for as long as they like.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -13,10 +16,11 @@ from deploy.controller.journal import slot_of
 from deploy.controller.revival import Backoff, Observation, Step, step
 from deploy.controller.roster import Roster
 from deploy.controller.rpc import Process, Refused, Supervisord
+from deploy.controller.store_place import STORE, StorePlace
 from deploy.orphans import free_slot
 from inference_core.settings import Controller
 
-GROUPS = {"gateway", "inference"}
+GROUPS = {"gateway", "inference", STORE}
 
 log = structlog.get_logger()
 
@@ -24,11 +28,18 @@ log = structlog.get_logger()
 class Reviver:
     """Knows since when each program runs; the backoffs are handed in and out, because they outlive the controller."""
 
-    def __init__(
-        self, settings: Controller, run_folder: Path, supervisord: Supervisord, roster: Roster, history: History
+    def __init__(  # noqa: PLR0913, PLR0917  # everything that says whether a start makes sense
+        self,
+        settings: Controller,
+        run_folder: Path,
+        supervisord: Supervisord,
+        roster: Roster,
+        history: History,
+        place: StorePlace,
     ) -> None:
         self._settings, self._run_folder = settings, run_folder
         self._supervisord, self._roster, self._history = supervisord, roster, history
+        self._place = place
         self._running: dict[str, tuple[int, float]] = {}
 
     async def revive(
@@ -37,7 +48,7 @@ class Reviver:
         """Start what is due and return the backoffs after it; raises Unreachable."""
         after = dict(backoffs)
         everyone = list(processes)
-        for process in (process for process in everyone if process.group in GROUPS):
+        for process in (process for process in everyone if self._may_revive(process, everyone)):
             before = after.pop(process.name, None)
             decision = step(before, self._seen(process, now), now, self._settings)
             if decision.backoff:
@@ -46,6 +57,11 @@ class Reviver:
             if decision.start:
                 await self._start(process, decision, {other.pid for other in everyone})
         return after
+
+    def _may_revive(self, process: Process, everyone: Sequence[Process]) -> bool:
+        if process.group == STORE and process.state == ProcessStates.FATAL:
+            return self._place.is_free(everyone)
+        return process.group in GROUPS
 
     def _seen(self, process: Process, now: float) -> Observation:
         pid, since = self._running.get(process.name, (0, now))

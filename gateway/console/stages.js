@@ -1,12 +1,14 @@
-// The four stages of a request, and what is left: their names and colours are the same everywhere.
+// The stages of a request, and what is left: their names and colours are the same everywhere.
 
 import { el } from "./dom.js";
 
 export const STAGES = [
+  ["receive", "Receive"],
   ["queue", "Queue"],
   ["hop", "Hop"],
   ["worker_queue", "Worker queue"],
   ["compute", "Compute"],
+  ["respond", "Respond"],
   ["rest", "Rest"],
 ];
 

@@ -7,7 +7,7 @@ import { duration, share, short } from "./format.js";
 import { signature } from "./signature.js";
 import { shownTrace } from "./trace.js";
 
-const SPANS_OF_A_REQUEST = 5;
+const SPANS_OF_A_REQUEST = 7;
 const REQUEST_ID = /^[A-Za-z0-9._-]{0,64}$/;
 
 export async function tryView(place, { query, signal }) {

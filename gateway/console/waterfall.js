@@ -17,6 +17,7 @@ export function waterfall(trace) {
 /** Return which stage a span belongs to, for its colour. */
 export function stageOf(span) {
   if (span.name === "compute") return "compute";
+  if (span.service === "gateway" && (span.name === "receive" || span.name === "respond")) return span.name;
   if (span.name === "queue") return span.service === "gateway" ? "queue" : "worker_queue";
   if (span.kind === "client" || span.kind === "server") return span.service === "gateway" && span.kind === "server" ? "whole" : "hop";
   return "rest";

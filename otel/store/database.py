@@ -15,7 +15,7 @@ import structlog
 
 from otel.store.summary import COLUMNS
 
-VERSION = 1
+VERSION = 2
 PAGE_BYTES = 4096
 ROOM = 1.25
 """The file may be so many times its bound before SQLite itself refuses: room for what is not pruned yet."""

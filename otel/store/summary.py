@@ -13,8 +13,9 @@ NEVER = 2**63 - 1
 WORKER = "inference-worker"
 LONGEST_TEXT = 256
 PLAIN = {"string_value", "int_value", "double_value", "bool_value"}
+BORDERS = ("receive", "respond")
 TOLD = ("request_id", "status", "model", "version", "kept")
-SUMS = ("queue", "calls", "worker_queue", "compute", "spans", "bytes")
+SUMS = ("receive", "queue", "calls", "worker_queue", "compute", "respond", "spans", "bytes")
 
 
 class Summary(msgspec.Struct):
@@ -23,8 +24,9 @@ class Summary(msgspec.Struct):
     The entry is the server span that began first: the request as its client saw it. From it come `name`, `request_id`,
     `status`, `kept`, `failed` and `duration`. Where there is none (a batch's own trace) the duration is that of all
     spans, `failed` tells of any of them, and `status` is empty. A request that was saved by a second attempt has not
-    failed. `queue`, `calls`, `worker_queue` and `compute` are sums over the spans of these stages;
-    `reason` and `rows` are those of the gateway's last batch, `worker_reason` and `worker_rows` those of the worker's.
+    failed. `receive`, `queue`, `calls`, `worker_queue`, `compute` and `respond` are sums over the spans of these
+    stages; `reason` and `rows` are those of the gateway's last batch, `worker_reason` and `worker_rows` those of the
+    worker's.
     """
 
     entry_at: int = NEVER
@@ -38,10 +40,12 @@ class Summary(msgspec.Struct):
     status: str = ""
     failed: bool = False
     kept: str = ""
+    receive: int = 0
     queue: int = 0
     calls: int = 0
     worker_queue: int = 0
     compute: int = 0
+    respond: int = 0
     reason: str = ""
     rows: int = 0
     worker_reason: str = ""
@@ -127,6 +131,8 @@ def _add_stage(summary: Summary, span: Span, attributes: Mapping[str, Any], time
         summary.worker_queue = _sum(summary.worker_queue, time)
     elif span.name == "queue":
         summary.queue = _sum(summary.queue, time)
+    elif span.name in BORDERS and not is_worker:
+        setattr(summary, span.name, _sum(getattr(summary, span.name), time))
     elif span.name == "compute":
         summary.compute = _sum(summary.compute, time)
         summary.worker_reason, summary.worker_rows = reason or summary.worker_reason, _count(rows)

@@ -19,7 +19,7 @@ from otel.store.query import Search, StoredTraces
 from otel.store.summary import Summary
 from otel.store.text import milliseconds, table
 
-STAGES = ("queue", "hop", "worker queue", "compute", "rest")
+STAGES = ("receive", "queue", "hop", "worker queue", "compute", "respond", "rest")
 BANDS = {"p50": (0.45, 0.55), "p95": (0.93, 0.97), "p99": (0.98, 1.0)}
 EVEN = {"rate", "ratio", "flag"}
 MOST_TRACES = 10_000
@@ -66,8 +66,8 @@ def why(stored: StoredTraces, model: str, minutes: float, now: Callable[[], floa
 def stages_of(summary: Summary) -> dict[str, float]:
     """Return how long each stage of a request took, in nanoseconds; together they are its duration."""
     hop = max(0, summary.calls - summary.worker_queue - summary.compute)
-    known = summary.queue + hop + summary.worker_queue + summary.compute
-    values = (summary.queue, hop, summary.worker_queue, summary.compute, max(0, summary.duration - known))
+    known = (summary.receive, summary.queue, hop, summary.worker_queue, summary.compute, summary.respond)
+    values = (*known, max(0, summary.duration - sum(known)))
     return dict(zip(STAGES, map(float, values), strict=True))
 
 

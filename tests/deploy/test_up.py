@@ -27,6 +27,21 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "supervisord.pid").exists()
 
 
+@pytest.mark.parametrize("metrics", [True, False])
+def test_metrics_have_a_folder_where_they_are_on(tmp_path: Path, metrics: bool) -> None:  # noqa: FBT001  # parametrized
+    """Where they are off there is none, so no process shares its numbers, and those of a former run are gone."""
+    former = tmp_path / "run" / "metrics" / "counter_gateway-0.db"
+    former.parent.mkdir(parents=True)
+    former.touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = settings_for(tmp_path, taken.getsockname()[1])
+        telemetry = msgspec.structs.replace(settings.telemetry, metrics=metrics)
+        with pytest.raises(ConfigurationError, match="cannot be used"):
+            up(msgspec.structs.replace(settings, telemetry=telemetry))
+    assert former.parent.exists() is metrics
+    assert not former.exists()
+
+
 def test_down_and_status_say_that_nothing_runs(tmp_path: Path) -> None:
     """Without a running system both verbs end with one line."""
     said: list[str] = []

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +157,39 @@ def test_a_worker_that_a_person_stopped_stays_stopped(system: System) -> None:
     exits_of(system, killed)
     respawned(system, "inference-0", killed)
     assert "STOPPED" in system.control("status", "inference:inference-1")
+
+
+def state_of(system: System, program: str) -> str:
+    """Return what supervisord says of a program, such as RUNNING."""
+    return system.control("status", program).split()[1]
+
+
+def test_a_trace_store_whose_port_was_taken_is_brought_back(system: System) -> None:
+    """While another has its port the store is FATAL and left alone; soon after it is free, the store serves."""
+    system.control("stop", "tracestore")
+    with socket.create_server(("127.0.0.1", system.jaeger_ports["OTLP_GRPC"])):
+        system.control("start", "tracestore")
+        wait_for(lambda: state_of(system, "tracestore") == "FATAL", "FATAL", seconds=40)
+        given_up = len([found for found in recorded(system.run_folder) if found.process == "tracestore"])
+        # A worker needs longer to start than the controller's first pause lasts.
+        killed = pid_of(system, "inference-0")
+        os.kill(killed, signal.SIGKILL)
+        respawned(system, "inference-0", killed)
+        wait_for(lambda: seen_serving(system, pid_of(system, "inference-0")), "the controller's sight of it")
+        assert len([found for found in recorded(system.run_folder) if found.process == "tracestore"]) == given_up
+    wait_for(lambda: state_of(system, "tracestore") == "RUNNING", "the store's return", seconds=40)
+
+
+def test_a_trace_store_that_a_person_stopped_stays_stopped(system: System) -> None:
+    """With two commands its place is Jaeger's or nobody's, and the controller leaves it so."""
+    system.control("stop", "tracestore")
+    killed = pid_of(system, "inference-0")
+    os.kill(killed, signal.SIGKILL)
+    exits_of(system, killed)
+    respawned(system, "inference-0", killed)
+    assert state_of(system, "tracestore") == "STOPPED"
+    system.control("start", "tracestore")
+    assert state_of(system, "tracestore") == "RUNNING"
 
 
 def test_the_controller_stops_as_asked(system: System) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from falcon.asgi import Request, Response
 from falcon.testing import ASGIConductor
@@ -55,6 +56,17 @@ async def test_the_callers_ids_are_kept_and_cross_the_hop(client: ASGIConductor,
     assert str(worker.metadata["traceparent"]).split("-")[1] == TRACE
     assert worker.metadata["x-request-id"] == "order-66"
     assert "baggage" not in worker.metadata
+
+
+async def test_metrics_that_are_off_are_an_empty_page(settings: Settings, worker: FakeWorker) -> None:
+    """Predictions are answered as ever, and the page says why it has no numbers."""
+    telemetry = msgspec.structs.replace(settings.telemetry, metrics=False)
+    async with ASGIConductor(create_app(msgspec.structs.replace(settings, telemetry=telemetry))) as client:
+        body, headers = b'{"prompt": "x"}', {"Content-Type": "application/json"}
+        assert (await client.simulate_post("/predict", body=body, headers=headers)).status_code == 200
+        page = await client.simulate_get("/metrics")
+    assert len(worker.calls) == 1
+    assert page.text.startswith("# There is no folder for metrics: telemetry.metrics is false")
 
 
 @pytest.mark.parametrize(("length", "kept"), [(512, {"tracestate"}), (513, set())])

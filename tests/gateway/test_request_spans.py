@@ -84,8 +84,9 @@ def test_the_worker_speaks_for_itself_where_it_was_asked_to() -> None:
     """A request that was kept from the beginning has no second spans of its worker."""
     assert set(told(answered(), head="rate")) == {
         ("POST /predict", SpanKind.SERVER),
-        ("respond", SpanKind.INTERNAL),
+        ("receive", SpanKind.INTERNAL),
         ("queue", SpanKind.INTERNAL),
+        ("respond", SpanKind.INTERNAL),
         (METHOD, SpanKind.CLIENT),
     }
 
@@ -113,9 +114,11 @@ def test_what_was_never_sent_waited_to_the_end() -> None:
     assert (server.status.status_code, attributes(server)["error.type"]) == (StatusCode.ERROR, "504")
 
 
-def test_what_took_long_at_the_border_shows() -> None:
-    """The 20 ms between the worker's answer and the gateway's have a span, the first millisecond has none."""
+def test_the_spans_below_the_servers_are_all_its_time() -> None:
+    """What the gateway itself did before the queue and after the answer has spans, and between them there is no gap."""
     found = told(answered())
-    (respond,) = found["respond", SpanKind.INTERNAL]
-    assert times(respond, found["POST /predict", SpanKind.SERVER][0]) == (80, 100)
-    assert ("receive", SpanKind.INTERNAL) not in found
+    stages = [found[key, SpanKind.INTERNAL][0] for key in ("receive", "queue", "respond")]
+    stages.insert(2, found[METHOD, SpanKind.CLIENT][0])
+    (server,) = found["POST /predict", SpanKind.SERVER]
+    assert [times(span, server) for span in stages] == [(0, 1), (1, 20), (20, 80), (80, 100)]
+    assert {span.parent and span.parent.span_id for span in stages} == {server.context.span_id}

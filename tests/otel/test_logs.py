@@ -35,6 +35,17 @@ def stdlib() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.mark.usefixtures("stdlib")
+def test_a_log_that_is_off_has_no_line() -> None:
+    """Neither ours nor a library's, whatever its level."""
+    output = Output()
+    output.configure("off", slot=1)
+    structlog.get_logger().critical("ours")
+    structlog.get_logger().info("ours")
+    logging.getLogger("grpc").critical("a library's")
+    assert output.lines() == []
+
+
 class Output:
     """Standard output with the pipeline in front of it."""
 

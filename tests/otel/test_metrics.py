@@ -18,6 +18,7 @@ from otel.metrics import (
     ControllerMetrics,
     GatewayMetrics,
     StoreMetrics,
+    UncountedWorkerMetrics,
     WorkerMetrics,
     model_label,
     observe_all,
@@ -68,6 +69,17 @@ def test_without_a_folder_the_numbers_stay_in_the_process(tmp_path: Path) -> Non
     GatewayMetrics(registry).requests.labels("m", "1", "200").inc()
     assert b'inferencehub_gateway_requests_total{code="200",model="m",version="1"} 1.0' in generate_latest(registry)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_whose_metrics_are_off_counts_nothing() -> None:
+    """Batches, refusals and waiting rows leave no number."""
+    registry = CollectorRegistry()
+    model = UncountedWorkerMetrics(registry).model("m", "1")
+    before = generate_latest(registry)
+    model.note(4, 0.003, [0.0002])
+    model.refused("full")
+    model.flush(5, is_inline=True)
+    assert generate_latest(registry) == before
 
 
 def test_names_follow_the_conventions() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from inference_core.errors import UnknownModel
 from otel.store.summary import Summary
 from otel.store.why import STAGES, splits, stages_of, verdict, why
-from tests.otel.store.made import BEGAN, MILLISECOND, request, store
+from tests.otel.store.made import BEGAN, GATEWAY, MILLISECOND, request, sent_by, span, store, trace_id
 
 NOW = BEGAN / 10**9 + 60.0
 
@@ -39,7 +40,7 @@ def test_the_stages_of_a_percentile_add_up_to_it() -> None:
     requests = [took(1, 2, number) for number in range(98)] + [took(50, 2, number) for number in range(2)]
     found = splits(requests)
     assert found["p50"].stages == pytest.approx(
-        {"queue": 1e6, "hop": 1e6, "worker queue": 0, "compute": 2e6, "rest": 5e5}, abs=100
+        {"receive": 0, "queue": 1e6, "hop": 1e6, "worker queue": 0, "compute": 2e6, "respond": 0, "rest": 5e5}, abs=100
     )
     assert found["p50"].total == pytest.approx(4.5e6, abs=1000)
     assert found["p99"].stages["queue"] > found["p95"].stages["queue"]
@@ -68,8 +69,22 @@ def test_a_stored_model_is_explained(tmp_path: Path) -> None:
     assert "1 failed, 1 slow" in text
     assert "the p99 is a guess" in text
     rows = {line[:14].strip(): line.split() for line in text.splitlines() if line.startswith("  ")}
-    assert [rows[stage][-1] for stage in STAGES] == ["2.00", "9.00", "0.00", "9.00", "0.00"]
+    assert [rows[stage][-1] for stage in STAGES] == ["0.00", "2.00", "9.00", "0.00", "9.00", "0.00", "0.00"]
     assert "Batches of the gateway left because: idle 100%; 4.0 rows" in text
+
+
+def test_the_gateways_own_work_is_told_apart(tmp_path: Path) -> None:
+    """What came before the queue and after the answer are stages, and nothing is left without a name."""
+    number = 1
+    borders = [span("receive", number, at=number - 1, ms=1, parent=1), span("respond", number, at=11, ms=3, parent=1)]
+    entry = span("POST /predict", number, at=number - 1, ms=14, kind=Span.SPAN_KIND_SERVER)
+    with store(tmp_path) as running:
+        running.put(sent_by(GATEWAY, entry, *borders), *request(number)[1:])
+        running.put(sent_by(GATEWAY, *request(number)[0].scope_spans[0].spans[1:]))
+        found = running.traces.find(trace_id(number).hex())
+    assert found is not None
+    stages = {stage: nanoseconds / MILLISECOND for stage, nanoseconds in stages_of(found.summary).items()}
+    assert (stages["receive"], stages["respond"], stages["rest"]) == (1, 3, 0)
 
 
 def test_a_model_without_traces_names_those_that_have(tmp_path: Path) -> None:
