@@ -111,7 +111,6 @@ def _reached_by_nobody(sockets: list[Path], control: Path) -> list[str]:
 def listeners(bench: Bench) -> Outcome:
     """Listen on the ports of both doors, the trace store and each worker only, all on 127.0.0.1."""
     wait_for(lambda: "RUNNING" in bench.system.control("status", "tracestore"), "the trace store")
-    wait_for(lambda: "RUNNING" in bench.system.control("status", "tracestore"), "the trace store")
     found = {
         (connection.laddr.port, connection.laddr.ip.removeprefix("::ffff:"))
         for pid in bench.system.processes()

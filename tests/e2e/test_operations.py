@@ -85,8 +85,6 @@ def test_both_programs_log_one_line_with_the_same_ids(system: System) -> None:
 def test_everything_listens_on_loopback_only(system: System) -> None:
     """The system's TCP listeners are both doors', the trace store's and one for each worker, all on 127.0.0.1."""
     wait_for(lambda: "RUNNING" in system.control("status", "tracestore"), "the trace store")
-    wait_for(lambda: "RUNNING" in system.control("status", "tracestore"), "the trace store")
-    wait_for(lambda: "RUNNING" in system.control("status", "tracestore"), "the trace store")
     listeners = {
         connection.laddr
         for pid in system.processes()
