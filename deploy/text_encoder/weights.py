@@ -13,7 +13,7 @@ from inference_core.errors import ConfigurationError
 from inference_core.tensors import Array
 
 SIZE = struct.Struct("<Q")
-DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+DTYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
 
 class Place(msgspec.Struct):

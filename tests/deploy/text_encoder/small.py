@@ -70,5 +70,5 @@ def _dense(weights: Mapping[str, Numbers], name: str, rows: Numbers) -> Numbers:
 
 def _normed(weights: Mapping[str, Numbers], name: str, rows: Numbers) -> Numbers:
     centred = rows - rows.mean(axis=1, keepdims=True)
-    scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + SHAPE.layer_norm_eps)
+    scaled: Numbers = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + SHAPE.layer_norm_eps)
     return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
