@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -31,6 +32,8 @@ MODEL = "tiny"
 SOURCE = CHECKOUT / "deploy" / "bench" / "models" / MODEL
 BODY = json.dumps({"features": [0.1, 0.2, 0.3, 0.4], "model_name": MODEL})
 WORKERS, GATEWAYS = 2, 2
+PLACES = ("gateway-0", "gateway-1", "inference-0", "inference-1")
+TOGETHER = 16
 BACK_SECONDS, COUNTED_SECONDS, POLL_SECONDS = 60.0, 10.0, 0.01
 FLUSHED_SECONDS = 0.6
 """After which every process has added to its metrics what it counted."""
@@ -155,7 +158,7 @@ class Killing:
         """Return what that many kills changed; some come first, so that each process has its series and files."""
         for number in range(2 * WORKERS):
             self._kill(number % WORKERS)
-        _wait(self._all_have_answered, "a gateway process did not answer")
+        _wait(self._all_have_answered, "a process answered nothing")
         time.sleep(FLUSHED_SECONDS)
         before = self._counted(2 * WORKERS)
         self._statuses.clear()
@@ -175,10 +178,11 @@ class Killing:
         return Result(kills, seconds, before, after, self._fallen + fallen(latest, after), dict(self._statuses))
 
     def _all_have_answered(self) -> bool:
-        # Whichever process accepts the connection answers, and has a file of histograms from then on.
-        self._ask()
+        # A process has its last file, that of histograms, once it has answered; alone, a request asks always the same.
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            list(pool.map(lambda _: self._ask(), range(TOGETHER)))
         files = {file.name for file in (self._target.trial.run_folder / FOLDER).iterdir()}
-        return files.issuperset(f"histogram_gateway-{number}.db" for number in range(GATEWAYS))
+        return files.issuperset(f"histogram_{place}.db" for place in PLACES)
 
     def _kill(self, slot: int) -> None:
         pid = self._target.workers()[slot]
