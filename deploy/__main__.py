@@ -23,6 +23,9 @@ def main() -> int:
     except ConfigurationError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
+    except BrokenPipeError:  # as in `make status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; what was started goes on. See `make status`, stop it with `make down`.\n")
         return 130

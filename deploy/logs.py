@@ -35,12 +35,11 @@ def main() -> int:
     """Show lines until Ctrl-C; return 0, or 1 with the reason on standard error."""
     arguments = _parser().parse_args()
     try:
-        files = log_files(load().run_folder / "logs")
+        with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+            _show(log_files(load().run_folder / "logs"), arguments)
     except ConfigurationError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        _show(files, arguments)
     return 0
 
 
@@ -87,6 +86,8 @@ def _sorted(parts: Iterable[Iterable[Line]]) -> list[Line]:
 
 
 def _show(files: Mapping[Path, str], arguments: argparse.Namespace) -> None:
+    if not any(source.startswith(arguments.program) for source in files.values()):
+        raise ConfigurationError(f"No program is called {arguments.program}; there are {', '.join(files.values())}.")
     choice = Choice(arguments.trace, arguments.request, arguments.model, arguments.program, arguments.level)
     first_lines = arguments.lines or (None if choice.searches else FIRST_LINES)
     is_coloured = arguments.colour == "always" or (arguments.colour == "auto" and _wants_colour())

@@ -10,7 +10,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,6 +30,7 @@ POLL_SECONDS = 0.05
 LOOK_SECONDS = 1.0  # supervisorctl takes a processor from what starts
 TAIL_LINES = 5
 TAIL_COLUMNS = 300
+RUNS_ON = "What was started goes on running; see make logs, and stop it with make down."
 
 
 def up(settings: Settings, say: Callable[[str], None] = print) -> None:
@@ -112,6 +113,7 @@ def _check_ports(settings: Settings) -> None:
     gateway = settings.gateway
     addresses = [("gateway.port", gateway.host, gateway.port), ("gateway.grpc_port", gateway.host, gateway.grpc_port)]
     addresses += [("inference.port", inference.host, inference.port + slot) for slot in range(inference.workers)]
+    _check_different(addresses)
     for key, host, port in addresses:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -124,36 +126,50 @@ def _check_ports(settings: Settings) -> None:
                 ) from error
 
 
+def _check_different(addresses: Sequence[tuple[str, str, int]]) -> None:
+    keys: dict[int, str] = {}
+    for key, _, port in addresses:
+        other = keys.setdefault(port, key)
+        if other != key:
+            raise ConfigurationError(f"{other} and {key} both need port {port}; choose another one in the settings.")
+
+
 def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> None:
     deadline = time.monotonic() + READY_SECONDS
     reasons = ["the gateway does not answer yet"]
-    look_at = time.monotonic() + LOOK_SECONDS
+    look_at = gives_up_at = time.monotonic() + LOOK_SECONDS
     while time.monotonic() < deadline:
-        ready, reasons = _ready(settings)
-        if ready:
+        ready, waits, reasons = _ready(settings)
+        if ready and not waits:
             return
+        if waits:
+            gives_up_at = time.monotonic() + LOOK_SECONDS
+        elif time.monotonic() > gives_up_at:
+            break  # nothing is under way that could change this
         if time.monotonic() > look_at:
             if "FATAL" in supervisor.control("status", "gateway:*", "inference:*").stdout:
                 break
             look_at = time.monotonic() + LOOK_SECONDS
         time.sleep(POLL_SECONDS)
     status = supervisor.control("status").stdout
-    raise ConfigurationError("\n".join(["Not ready: " + "; ".join(reasons), status, *_log_tails(settings)]))
+    told = ["Not ready: " + "; ".join(reasons), status, *_log_tails(settings), RUNS_ON]
+    raise ConfigurationError("\n".join(told))
 
 
-def _ready(settings: Settings) -> tuple[bool, list[str]]:
+def _ready(settings: Settings) -> tuple[bool, bool, list[str]]:
+    # Whether predictions are answered, whether something is under way that is worth waiting for, and what is missing.
     connection = http.client.HTTPConnection(settings.gateway.host, settings.gateway.port, timeout=2)
     try:
         connection.request("GET", "/ready", headers={"Host": settings.gateway.allowed_hosts[0]})
         report = json.loads(connection.getresponse().read())
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return False, [f"the gateway does not answer: {error}"]
+        return False, True, [f"the gateway does not answer: {error}"]
     finally:
         connection.close()
     reasons: list[str] = report.get("reasons", [])
     # What is broken or unloaded keeps nothing else from its work; a worker that still loads is worth waiting for.
     waits = any("does not answer" in reason or " is LOADING" in reason for reason in reasons)
-    return bool(report.get("ready")) and not waits, reasons or [str(report)]
+    return bool(report.get("ready")), waits, reasons or [str(report)]
 
 
 def _log_tails(settings: Settings) -> list[str]:

@@ -27,6 +27,9 @@ from otel.requests import RequestTraces
 FIRST_FAILURE, SERVER_ERROR = 400, 500
 REPORT_SECONDS = 1.0
 PREDICT = "/predict"
+PROBES = {"/health", "/ready", "/v2/health/live", "/v2/health/ready"}
+"""Asked again and again by what waits for an answer: a 503 is what it wants to know, and no failure."""
+
 DECIDED_FIRST = {"flag", "rate"}
 
 __all__ = ["Observed", "Observer"]  # whoever observes needs both
@@ -70,7 +73,8 @@ class Observer:
         """End with a route template and a status; `refused` is the reason of a request that was turned away."""
         ended = now()
         seconds = ended - observed.started
-        kept = observed.trace.kept or self._keeping.reason(status, seconds, call)
+        is_probe = route in PROBES
+        kept = _kept_probe(observed) if is_probe else observed.trace.kept or self._keeping.reason(status, seconds, call)
         if kept:
             self._record(Ended(observed, kept, ended, route, status, call))
         if call is not None and call.queued_at:
@@ -83,8 +87,8 @@ class Observer:
             self._refused[refused] += 1
             self._tally.refused(call.model if call is not None else "", refused)
             self._report_soon()
-        elif status >= FIRST_FAILURE or self._lines.take():
-            level = logging.ERROR if status >= SERVER_ERROR else logging.INFO
+        elif (status >= FIRST_FAILURE and not is_probe) or self._lines.take():
+            level = logging.ERROR if status >= SERVER_ERROR and not is_probe else logging.INFO
             log.log(level, "request", **_line(observed, route, status, call))
         else:
             self._report_soon()
@@ -121,6 +125,10 @@ class Observer:
         self._tally.left_out(left_out, max(0, traces))
         if left_out:
             log.info("requests not logged", count=left_out)
+
+
+def _kept_probe(observed: Observed) -> str:
+    return observed.trace.kept if observed.trace.kept == "flag" else ""
 
 
 def _ids(observed: Observed) -> dict[str, str]:

@@ -127,7 +127,10 @@ class Workers:
         """Return a sentence about a model that a worker has and cannot run now; empty where no worker knows of it."""
         entries = [entry for slot in self._ready() if slot.index for entry in slot.index.models if entry.name == model]
         found = next((entry for entry in reversed(entries) if entry.state != "READY"), None)
-        return "" if found is None else f"Model {model} {found.version} is {found.state}: {found.reason.rstrip('.')}."
+        if found is None:
+            return ""
+        why = f": {found.reason.rstrip('.')}." if found.reason else "; try again in a moment."
+        return f"Model {model} {found.version} is {found.state}{why}"
 
     def asked_for(self, model: str) -> list[Slot]:
         """Return the workers that can be asked about a model: those that have it, or else all that take work."""

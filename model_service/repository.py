@@ -82,7 +82,7 @@ def scan(roots: Sequence[Path], threads: int = 1) -> Scan:
     for root in roots:
         try:
             top = root.resolve(strict=True)
-            folders = sorted(folder for folder in top.iterdir() if os.path.lexists(folder / DESCRIPTION))
+            folders = sorted(filter(_is_meant, top.iterdir()))
         except OSError as error:
             problems.append(f"Model repository {root} cannot be read: {error.strerror}.")
             continue
@@ -97,6 +97,14 @@ def scan(roots: Sequence[Path], threads: int = 1) -> Scan:
     return Scan(models, tuple(problems))
 
 
+def _is_meant(folder: Path) -> bool:
+    # Also where its description was forgotten: other servers do without, and silence would tell nobody why.
+    if os.path.lexists(folder / DESCRIPTION):
+        return True
+    is_plain = folder.is_dir() and not folder.is_symlink() and not folder.name.startswith(".")
+    return is_plain and any(inner.name.isdecimal() and inner.is_dir() for inner in folder.iterdir())
+
+
 def _collision(folder: Path, models: Mapping[str, FoundModel]) -> str:
     try:
         check_name("Model", folder)
@@ -106,6 +114,8 @@ def _collision(folder: Path, models: Mapping[str, FoundModel]) -> str:
 
 
 def _found(folder: Path, root: Path, threads: int) -> FoundModel:
+    if not os.path.lexists(folder / DESCRIPTION):
+        return FoundModel(folder.name, folder, problems={"": f"{folder} has no {DESCRIPTION}; see docs/MODELS.md."})
     try:
         check_contained(folder / DESCRIPTION, root)
         description = read(folder / DESCRIPTION)

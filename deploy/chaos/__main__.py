@@ -27,6 +27,9 @@ WIDTHS = (16, 8, 6, 24, 36, 8, 8, 10, 13, 3)
 GATEWAYS = 2
 DEADLINE_SECONDS = 5.0
 QUICK = {"quiet": 1.0, "kills": 4.0, "stop": 2.0, "marked": 4.0}
+EXAMPLES = """examples:
+  make chaos                                             every fault at full length, about ten minutes
+  make chaos ARGS="--quick --faults kill-gateway stop-worker\""""
 
 
 def main() -> int:
@@ -94,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m deploy.chaos",
         description="Start a private system, send it a mix of requests, do one fault after the other, and print for "
         "each what clients noticed and how long until everything was back. Never touches the system of `make up`.",
-        epilog="Examples: python -m deploy.chaos    python -m deploy.chaos --quick --faults kill-gateway stop-worker",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     names = list(FAULTS)

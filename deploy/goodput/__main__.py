@@ -38,6 +38,9 @@ HEAD = (
     "workers MiB",
     "statuses",
 )
+EXAMPLES = """examples:
+  make goodput ARGS="--quick"
+  make goodput ARGS="--deadline 0.25 --rows K01 K04\""""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -146,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Start a private system on core 0 with a model that sleeps, find its capacity C, offer multiples "
         "of C from core 1, and print how many answers come in time, what refusals take and cost, and whether it "
         "recovers. Never touches the system of `make up`.",
-        epilog="Examples: python -m deploy.goodput --quick    python -m deploy.goodput --deadline 0.25 --rows K01 K04",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     names = [*ROWS, CONTROL]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import falcon
 import msgspec
 from falcon.asgi import Request, Response
@@ -45,7 +47,8 @@ class ReadyResource:
 
     def __init__(self, workers: Workers, defaults: Predict) -> None:
         self._workers = workers
-        self._defaults = (defaults.features_model, defaults.prompt_model)
+        self._defaults = {defaults.prompt_model: "predict.prompt_model"}
+        self._defaults |= {defaults.features_model: "predict.features_model"}
 
     async def on_get(self, _: Request, response: Response) -> None:
         """Answer 200, or 503 with the reasons."""
@@ -59,7 +62,7 @@ class ReadyResource:
     on_head = on_get
 
 
-def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: tuple[str, ...]) -> Readiness:
+def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: Mapping[str, str]) -> Readiness:
     ready_slots: dict[str, list[int]] = {name: [] for name in needed}
     awaited = set(needed)
     reasons: list[str] = []
@@ -75,5 +78,9 @@ def _report(indexes: list[wire.RepositoryIndexResponse | None], needed: tuple[st
                 # What loads is worth waiting for; a model that is broken or unloaded keeps no other from its work.
                 awaited |= {model.name} if model.state == "LOADING" else set()
     missing = sorted(name for name, slots in ready_slots.items() if not slots and name in awaited)
-    reasons += [f"no worker is ready for {name}" for name in missing]
+    reasons += [f"no worker is ready for {name}{_wanted_by(name, needed)}" for name in missing]
     return Readiness(not missing, ready_slots, reasons)
+
+
+def _wanted_by(name: str, needed: Mapping[str, str]) -> str:
+    return f", which {needed[name]} names" if name in needed else ""

@@ -99,6 +99,13 @@ def test_a_number_of_lines_that_is_none_is_refused(folder: Path) -> None:
     assert "give 1 or more" in done.stderr
 
 
+def test_a_program_that_there_is_not_is_told_with_those_there_are(folder: Path) -> None:
+    """A wrong name is no empty log."""
+    done = ask(folder, "--program", "worker")
+    assert done.returncode == 1
+    assert "there are gateway-0, inference-0" in done.stderr
+
+
 def test_every_event_is_documented() -> None:
     """Whatever a program logs by a fixed name stands in docs/LOGS.md."""
     documented = (CHECKOUT / "docs" / "LOGS.md").read_text()

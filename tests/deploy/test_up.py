@@ -48,3 +48,10 @@ def test_down_and_status_say_that_nothing_runs(tmp_path: Path) -> None:
     down(settings_for(tmp_path), said.append)
     status(settings_for(tmp_path), said.append)
     assert said == ["Not running.", "Not running; start with make up."]
+
+
+def test_two_settings_that_need_one_port_are_named(tmp_path: Path) -> None:
+    """`up` refuses at once, and starts nothing that would then fight for it."""
+    with pytest.raises(ConfigurationError, match=r"gateway\.port and inference\.port both need port 50051"):
+        up(settings_for(tmp_path, 50051))
+    assert not (tmp_path / "run" / "supervisord.pid").exists()

@@ -94,6 +94,19 @@ async def test_only_what_the_server_failed_is_an_error(
     }
 
 
+async def test_a_probe_that_is_told_no_is_no_failure(
+    sparing: tuple[ASGIConductor, FakeWorker], lines: list[Any]
+) -> None:
+    """What waits for readiness asks again and again; its 503 are logged like successes and not as errors."""
+    client, fake = sparing
+    fake.models = {"other": 1}
+    statuses = [(await client.simulate_get("/ready")).status_code for _ in range(60)]
+    asked = named(lines, "request")
+    assert set(statuses) == {503}
+    assert 0 < len(asked) < 60
+    assert {line["log_level"] for line in asked} == {"info"}
+
+
 async def test_refusals_are_summed(sparing: tuple[ASGIConductor, FakeWorker], lines: list[Any]) -> None:
     """Under overload the log has one line for each reason and second, not one for each refused request."""
     client, fake = sparing

@@ -68,6 +68,14 @@ def test_folders_without_a_description_are_ignored(tmp_path: Path) -> None:
     assert discover(tmp_path) == []
 
 
+def test_a_model_whose_description_was_forgotten_is_told(tmp_path: Path) -> None:
+    """A folder with a version in it is meant to be a model; the index says what it lacks."""
+    (tmp_path / "forgotten" / "1").mkdir(parents=True)
+    (found,) = scan([tmp_path]).models.values()
+    assert found.versions == ()
+    assert "forgotten has no model.toml" in found.problems[""]
+
+
 def test_private_folders_are_no_versions(tmp_path: Path) -> None:
     """Python's and editors' own folders beside the versions are left alone."""
     add_model(tmp_path, "model", versions=("1", "__pycache__", ".git"))

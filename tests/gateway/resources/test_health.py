@@ -22,8 +22,8 @@ async def test_ready_names_what_is_missing(client: ASGIConductor) -> None:
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json["reasons"] == [
         "worker 0 does not answer",
-        "no worker is ready for sentiment",
-        "no worker is ready for v1-mock",
+        "no worker is ready for sentiment, which predict.prompt_model names",
+        "no worker is ready for v1-mock, which predict.features_model names",
     ]
 
 
@@ -40,5 +40,5 @@ async def test_ready_reports_each_model(client: ASGIConductor, worker: FakeWorke
     assert report["reasons"] == [
         "worker 0: late 1 is LOADING: reading weights",
         "no worker is ready for late",
-        "no worker is ready for v1-mock",
+        "no worker is ready for v1-mock, which predict.features_model names",
     ]
