@@ -115,10 +115,11 @@ class Library:
 
     async def _scan(self) -> Scan:
         found = await in_thread("scan", partial(scan, self._loading.roots, self._loading.threads), SCAN_SECONDS)
-        for problem in found.problems:
+        problems = (*found.problems, *found.warnings)
+        for problem in problems:
             if problem not in self._told:
                 log.warning("repository", problem=problem)
-        self._told = found.problems
+        self._told = problems
         return found
 
     def _shelf(self, name: str) -> Shelf:
