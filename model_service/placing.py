@@ -85,6 +85,13 @@ class Placing:
             else:
                 await self._follow(shelf, found, eager=eager)
 
+    async def withdraw(self, shelf: Shelf) -> None:
+        """Drop what was loaded of a model while it was being unloaded, unless somebody wants it again by now."""
+        async with shelf.lock:
+            if shelf.is_unloaded:
+                for version in list(shelf.loaded):
+                    self.drop(shelf, version)
+
     def drop(self, shelf: Shelf, version: str) -> asyncio.Task[None]:
         """Take a version out of service; the task ends when it is freed."""
         kept = shelf.loaded.pop(version)
