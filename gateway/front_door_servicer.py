@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from typing import TypeAlias
 
 import msgspec
 
 from gateway.door import Door
 from gateway.front_door_border import CURRENT, Codec, Context
 from gateway.v2.asked import SHARED_MEMORY, Asked, Given, check_offered
-from gateway.v2.documents import MOST_TENSORS, ServerMetadata
+from gateway.v2.control import check_repository
+from gateway.v2.documents import ServerMetadata
 from gateway.v2.inferences import Inferences
 from gateway.v2.models import Models
+from inference_core.bounds import check_name, check_parameters, check_tensors
 from inference_core.deadline import Deadline
-from inference_core.errors import InvalidInput, Overloaded
+from inference_core.errors import Overloaded
 from inference_core.raw_messages import read_request, response_bytes
 from inference_core.selection import CLASSIFICATION, Wanted, check_once, wanted
 from inference_core.settings import Gateway
@@ -22,6 +25,8 @@ from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceServicer
 
 Parameters = Mapping[str, wire.InferParameter]
+Input: TypeAlias = wire.ModelInferRequest.InferInputTensor
+Output: TypeAlias = wire.ModelInferRequest.InferRequestedOutputTensor
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -103,6 +108,7 @@ class FrontDoorServicer(GRPCInferenceServiceServicer):
         self, request: wire.RepositoryModelLoadRequest, context: Context
     ) -> wire.RepositoryModelLoadResponse:
         """Return once every worker has the model."""
+        check_repository(request.repository_name)
         await self._models.load(request.model_name, request.parameters)
         return wire.RepositoryModelLoadResponse()
 
@@ -110,6 +116,7 @@ class FrontDoorServicer(GRPCInferenceServiceServicer):
         self, request: wire.RepositoryModelUnloadRequest, context: Context
     ) -> wire.RepositoryModelUnloadResponse:
         """Return once no worker has the model."""
+        check_repository(request.repository_name)
         await self._models.unload(request.model_name, request.parameters)
         return wire.RepositoryModelUnloadResponse()
 
@@ -136,9 +143,10 @@ class FrontDoorServicer(GRPCInferenceServiceServicer):
 
 
 def _asked(request: wire.ModelInferRequest, raw: Sequence[Buffer]) -> Asked:
-    if len(request.inputs) > MOST_TENSORS:
-        raise InvalidInput(f"A request has at most {MOST_TENSORS} input tensors.")
+    check_tensors(request.inputs, request.outputs)
+    check_parameters([request.parameters, *_parameters(request.inputs), *_parameters(request.outputs)])
     for tensor in request.inputs:
+        check_name(tensor.name)
         check_offered(_given(tensor.parameters), SHARED_MEMORY)
     inputs = read_tensors(request.inputs, raw)
     wants = [_wanted(output) for output in request.outputs]
@@ -146,7 +154,12 @@ def _asked(request: wire.ModelInferRequest, raw: Sequence[Buffer]) -> Asked:
     return Asked(inputs, wants, request.id, _given(request.parameters))
 
 
-def _wanted(output: wire.ModelInferRequest.InferRequestedOutputTensor) -> Wanted:
+def _parameters(tensors: Iterable[Input] | Iterable[Output]) -> Iterator[Sized]:
+    return (tensor.parameters for tensor in tensors)
+
+
+def _wanted(output: Output) -> Wanted:
+    check_name(output.name)
     parameters = _given(output.parameters)
     check_offered(parameters, SHARED_MEMORY)
     return wanted(output.name, parameters.get(CLASSIFICATION, 0))

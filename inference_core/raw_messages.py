@@ -7,11 +7,14 @@ that is most of the time and memory. Source: protobuf's wire format (varint, tag
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from inference_core.bounds import MOST_FIELDS
+from inference_core.errors import InvalidInput
 from inference_core.tensors import Arrays, Buffer, describe_inputs, describe_outputs, raw_view, write_inputs
 from inference_pb import open_inference_pb2 as wire
 
@@ -49,14 +52,17 @@ def response_bytes(response: wire.ModelInferResponse, outputs: Arrays) -> bytes:
 
 
 def read_request(data: bytes) -> tuple[wire.ModelInferRequest, Sequence[Buffer]]:
-    """Return a request and its raw contents, views of the data where that is large; raises DecodeError."""
-    message, raw = _read(wire.ModelInferRequest, data, RAW_INPUTS)
+    """Return a request and its raw contents, views of the data where that is large.
+
+    Raises DecodeError, and InvalidInput for more fields than a request has.
+    """
+    message, raw = _read(wire.ModelInferRequest, data, RAW_INPUTS, MOST_FIELDS)
     return message, message.raw_input_contents if raw is None else raw
 
 
 def read_response(data: bytes) -> tuple[wire.ModelInferResponse, Sequence[Buffer]]:
     """Return a response and its raw contents, views of the data where that is large; raises DecodeError."""
-    message, raw = _read(wire.ModelInferResponse, data, RAW_OUTPUTS)
+    message, raw = _read(wire.ModelInferResponse, data, RAW_OUTPUTS, sys.maxsize)
     return message, message.raw_output_contents if raw is None else raw
 
 
@@ -69,12 +75,15 @@ def joined(message: Message, field: int, raw: Sequence[Buffer]) -> bytes:
     return b"".join(parts)
 
 
-def parted(data: bytes, field: int) -> tuple[bytes, list[memoryview]]:
-    """Return a message's wire form without a field of raw contents, and those as views; raises DecodeError."""
-    view, position, kept = memoryview(data), 0, 0
+def parted(data: bytes, field: int, most_fields: int = sys.maxsize) -> tuple[bytes, list[memoryview]]:
+    """Return a message's wire form without a field of raw contents, and those as views; raises as `read_request`."""
+    view, position, kept, fields = memoryview(data), 0, 0, 0
     rest: list[memoryview] = []
     raw: list[memoryview] = []
     while position < len(data):
+        fields += 1
+        if fields > most_fields:
+            raise InvalidInput(f"The message has more than {most_fields} fields; send fewer tensors and parameters.")
         tag, after = _read_varint(data, position)
         start, end = _extent(data, tag, after)
         if tag == field << 3 | DELIMITED:
@@ -86,10 +95,10 @@ def parted(data: bytes, field: int) -> tuple[bytes, list[memoryview]]:
     return b"".join(rest), raw
 
 
-def _read(kind: type[M], data: bytes, field: int) -> tuple[M, list[memoryview] | None]:
+def _read(kind: type[M], data: bytes, field: int, most_fields: int) -> tuple[M, list[memoryview] | None]:
     if len(data) < LARGE_BYTES:
         return kind.FromString(data), None
-    head, raw = parted(data, field)
+    head, raw = parted(data, field, most_fields)
     return kind.FromString(head), raw
 
 

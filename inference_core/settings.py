@@ -91,7 +91,8 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The workers. Slot s listens on a Unix socket for the gateway and on `port` + s for people.
 
     The bounds of the queue hold for each model of each worker. Models come from `repositories`, and of two that have
-    the same name the one in the first of these; `repository`, where it is given, is the only one.
+    the same name the one in the first of these; `repository`, where it is given, is the only one. Without
+    `max_model_bytes` memory alone bounds a version's size.
     """
 
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
@@ -101,6 +102,7 @@ class Inference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repository: str = ""
     poll_interval: Annotated[float, Meta(ge=0, le=60)] = 0.25
     load_timeout: Seconds = 120.0
+    max_model_bytes: Annotated[int, Meta(ge=0)] = 0
     max_message_bytes: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 64 * 1024 * 1024
     default_deadline: Seconds = 30.0
     drain_pause: Annotated[float, Meta(ge=0, le=2)] = 0.4

@@ -160,7 +160,7 @@ def _joined(array: Array) -> bytes:
 
 
 def _read(tensor: Tensor, raw: Buffer | None) -> Array:
-    shape = tuple(tensor.shape)
+    shape = tuple(tensor.shape[: MAX_DIMENSIONS + 1])  # one too many is refused below; a message can have millions
     if raw is None:
         return _read_typed(tensor, shape)
     if tensor.HasField("contents"):

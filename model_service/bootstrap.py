@@ -125,6 +125,7 @@ def _loading(settings: Settings) -> Loading:
         threads=max(1, len(os.sched_getaffinity(0)) // inference.workers),
         poll_seconds=inference.poll_interval,
         load_seconds=inference.load_timeout,
+        most_bytes=inference.max_model_bytes,
         overrides={"v1-mock": {"latency": inference.mock_latency}},
     )
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from inference_core.errors import ConfigurationError
@@ -37,9 +42,37 @@ def check_contained(folder: Path, root: Path) -> None:
             raise ConfigurationError(f"{path} is not a regular file.")
 
 
-def anyone_may_write(folder: Path) -> bool:
-    """Tell whether every user of the machine may write to a folder, and with that run code in the workers."""
-    return bool(folder.stat().st_mode & stat.S_IWOTH)
+def unguarded(root: Path, folders: Iterable[Path]) -> str:
+    """Return a sentence on the first place in a repository that others than this user and root may change, or "".
+
+    Looks at the repository's folder itself and at everything in `folders`.
+    """
+    for path in chain([root], *map(_walk, folders)):
+        with suppress(OSError):
+            advice = _advice(path.stat())
+            if advice:
+                return f"{advice[0]} may change {path} and run code in the workers with that: {advice[1]} {root}"
+    return ""
+
+
+def _advice(status: os.stat_result) -> tuple[str, str] | None:
+    if status.st_mode & stat.S_IWOTH:
+        return "Every user", "chmod -R o-w"
+    if status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid):
+        return f"Group {status.st_gid}", "chmod -R g-w"
+    if status.st_uid not in {0, os.geteuid()}:
+        return f"User {status.st_uid}", f"chown -R {os.geteuid()}"
+    return None
+
+
+@lru_cache(maxsize=64)
+def _is_private(group: int) -> bool:
+    # Debian gives each user a group of the same name, in which nobody else is.
+    try:
+        found = grp.getgrgid(group)
+        return found.gr_name == pwd.getpwuid(os.geteuid()).pw_name and not found.gr_mem
+    except KeyError:
+        return False
 
 
 def _walk(folder: Path) -> Iterator[Path]:

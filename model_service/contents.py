@@ -47,15 +47,16 @@ def files_of(place: Path) -> Iterator[Path]:
         yield place
         return
     for folder, folders, files in os.walk(place, followlinks=False):
-        folders[:] = sorted(name for name in folders if _counts(name))
-        yield from (Path(folder, name) for name in sorted(files) if _counts(name))
+        folders[:] = sorted(name for name in folders if is_counted(name))
+        yield from (Path(folder, name) for name in sorted(files) if is_counted(name))
+
+
+def is_counted(name: str) -> bool:
+    """Tell whether a file or folder of that name is part of a version."""
+    return name != "__pycache__" and not name.startswith(".")
 
 
 def _add(digest: hashlib.blake2b, file: Path) -> None:
     with file.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
-
-
-def _counts(name: str) -> bool:
-    return name != "__pycache__" and not name.startswith(".")

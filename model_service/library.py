@@ -86,7 +86,7 @@ class Library:
             raise UnknownModel(f"There is no model of that name. Models here: {', '.join(self._shelves)}.")
         shelf.is_unloaded = True
         dropped = [self._placing.drop(shelf, version) for version in list(shelf.loaded)]
-        dropped.append(self._placing.spawn(self._work(shelf, None, eager=True)))
+        dropped.append(self._placing.spawn(self._withdraw(shelf)))
         await asyncio.shield(asyncio.gather(*dropped))
 
     async def close(self) -> None:
@@ -113,12 +113,18 @@ class Library:
         finally:
             shelf.is_busy = False
 
+    async def _withdraw(self, shelf: Shelf) -> None:
+        await self._announce(shelf.name, is_there=self._registry.has(shelf.name))
+        await self._placing.withdraw(shelf)
+        await self._announce(shelf.name, is_there=self._registry.has(shelf.name))
+
     async def _scan(self) -> Scan:
         found = await in_thread("scan", partial(scan, self._loading.roots, self._loading.threads), SCAN_SECONDS)
-        for problem in found.problems:
+        problems = (*found.problems, *found.warnings)
+        for problem in problems:
             if problem not in self._told:
                 log.warning("repository", problem=problem)
-        self._told = found.problems
+        self._told = problems
         return found
 
     def _shelf(self, name: str) -> Shelf:

@@ -15,42 +15,56 @@ from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
 from inference_core.errors import ConfigurationError
 from inference_core.toml_places import nearest
 from model_service import runtimes
+from model_service.archives import check_archive
 from model_service.contents import bytes_of
 from model_service.description import Parameter
+from model_service.rehearsal import rehearse
 from model_service.repository import ModelOnDisk
 from model_service.runtime import Load, Runtime, is_row_by_row
+from model_service.sums import check_sums
 from model_service.warming import resolved, warm_up
 
 GROUP = "inference_hub.runtimes"
 NO_OVERRIDES: Mapping[str, Parameter] = MappingProxyType({})
 KIB = 1024
+NO_NAMES: tuple[str, ...] = ()
+Said = TypeVar("Said")
 
 
-def load(model: ModelOnDisk, overrides: Mapping[str, Parameter] = NO_OVERRIDES) -> Runtime:
+def load(model: ModelOnDisk, overrides: Mapping[str, Parameter] = NO_OVERRIDES, most_bytes: int = 0) -> Runtime:
     """Load a version with the runtime it names; overrides replace parameters that model.toml declares.
 
-    Raises ConfigurationError for a runtime that does not exist, an override of an undeclared parameter or of
-    another type, and for anything that keeps the runtime from loading the model.
+    Raises ConfigurationError for a runtime that does not exist, an override of an undeclared parameter or of another
+    type, files that are too large or not those of their SHA256SUMS, and for anything that keeps the runtime from
+    loading the model.
     """
     parameters = _overridden(model, overrides)
-    check_memory(model)
-    return _loader(model)(model, parameters)
+    room = check_size(model, most_bytes)
+    is_vouched_for = check_sums(model.folder)
+    loader = _loader(model)
+    for name in _said(loader, "ARCHIVES", NO_NAMES):
+        check_archive(model.folder / name, room)
+    if _said(loader, "CAN_DIE", default=False) and not is_vouched_for:
+        rehearse(model, loader.__module__)
+    return loader(model, parameters)
 
 
-def load_and_try(model: ModelOnDisk, overrides: Mapping[str, Parameter] = NO_OVERRIDES) -> tuple[ModelOnDisk, Runtime]:
+def load_and_try(
+    model: ModelOnDisk, overrides: Mapping[str, Parameter] = NO_OVERRIDES, most_bytes: int = 0
+) -> tuple[ModelOnDisk, Runtime]:
     """Load a version, complete its signature, and run the samples of model.toml.
 
     Raises ConfigurationError as `load`, for a signature that is incomplete or not the model's, and for a sample that
     fails or is answered with something else than model.toml says.
     """
-    runtime = load(model, overrides)
+    runtime = load(model, overrides, most_bytes)
     try:
         inputs, outputs = resolved(model.file, model.description, runtime)
         most = 1 if is_row_by_row(runtime) else model.description.max_batch_size
@@ -75,12 +89,18 @@ def known_runtimes() -> list[str]:
     return sorted({*ours, *entry_points(group=GROUP).names})
 
 
-def check_memory(model: ModelOnDisk, available: int | None = None) -> None:
-    """Raise ConfigurationError for files that are larger than the memory, in bytes, that is available now."""
+def check_size(model: ModelOnDisk, most_bytes: int = 0, available: int | None = None) -> int:
+    """Return how many bytes a version may have: as many as memory has available now, and at most `most_bytes`, if any.
+
+    Raises ConfigurationError where its files have more; looks at their sizes alone.
+    """
     size = bytes_of(model.folder)
     memory = _available_memory() if available is None else available
     if size > memory:
         raise ConfigurationError(f"{model.folder} has {size} bytes, and only {memory} bytes of memory are available.")
+    if most_bytes and size > most_bytes:
+        raise ConfigurationError(f"{model.folder} has {size} bytes, and inference.max_model_bytes is {most_bytes}.")
+    return min(memory, most_bytes or memory)
 
 
 def _loader(model: ModelOnDisk) -> Load:
@@ -94,6 +114,13 @@ def _loader(model: ModelOnDisk) -> Load:
         except Exception as error:
             raise ConfigurationError(f"{model.file}: runtime {name!r} cannot be imported: {error}") from error
     raise ConfigurationError(f"{model.file}: runtime {name!r} is unknown; known here: {', '.join(known_runtimes())}.")
+
+
+def _said(loader: Load, name: str, default: Said) -> Said:
+    # A package's `load` may be anything that can be called.
+    module = sys.modules.get(getattr(loader, "__module__", ""))
+    said: Said = getattr(module, name, default)
+    return said
 
 
 def _available_memory() -> int:

@@ -23,7 +23,7 @@ from model_service import memory
 from model_service.contents import digest_of
 from model_service.description import Parameter
 from model_service.engine import Engine
-from model_service.loading import NO_OVERRIDES, load_and_try, prepare
+from model_service.loading import NO_OVERRIDES, check_size, load_and_try, prepare
 from model_service.registry import LoadedModel, Registry, State
 from model_service.repository import FoundModel, ModelOnDisk
 from model_service.shelf import Kept, Shelf
@@ -40,8 +40,8 @@ log = structlog.get_logger()
 class Loading(msgspec.Struct, frozen=True):
     """Where models lie and how they are loaded; times in seconds. `threads` is how many one computation may use.
 
-    A version is loaded by itself once it has stayed as it is for `settle_seconds`. `overrides` replace parameters, by
-    model.
+    A version is loaded by itself once it has stayed as it is for `settle_seconds`, and if it has at most `most_bytes`;
+    0 is no limit but memory. `overrides` replace parameters, by model.
     """
 
     roots: tuple[Path, ...]
@@ -50,6 +50,7 @@ class Loading(msgspec.Struct, frozen=True):
     settle_seconds: float = 0.4
     load_seconds: float = 120.0
     drain_seconds: float = 30.0
+    most_bytes: int = 0
     overrides: Mapping[str, Mapping[str, Parameter]] = {}
 
 
@@ -83,6 +84,13 @@ class Placing:
                 self._keep_without_folder(shelf)
             else:
                 await self._follow(shelf, found, eager=eager)
+
+    async def withdraw(self, shelf: Shelf) -> None:
+        """Drop what was loaded of a model while it was being unloaded, unless somebody wants it again by now."""
+        async with shelf.lock:
+            if shelf.is_unloaded:
+                for version in list(shelf.loaded):
+                    self.drop(shelf, version)
 
     def drop(self, shelf: Shelf, version: str) -> asyncio.Task[None]:
         """Take a version out of service; the task ends when it is freed."""
@@ -136,10 +144,12 @@ class Placing:
 
     def _load(self, on_disk: ModelOnDisk, kept: Kept | None) -> Kept | None:
         # Runs in a thread. None: what is loaded is the same, by content.
+        most_bytes = self._loading.most_bytes
+        check_size(on_disk, most_bytes)  # before anything is read, which of a huge file would take for ever
         digest = digest_of((on_disk.folder,))
         if kept is not None and kept.is_same(digest, on_disk):
             return None
-        complete, runtime = load_and_try(on_disk, self._loading.overrides.get(on_disk.name, NO_OVERRIDES))
+        complete, runtime = load_and_try(on_disk, self._loading.overrides.get(on_disk.name, NO_OVERRIDES), most_bytes)
         return Kept(LoadedModel.of(complete, runtime), on_disk, digest)
 
     def _take_over(self, shelf: Shelf, on_disk: ModelOnDisk, fresh: Kept | None, seconds: float) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inference_core.errors import ConfigurationError
-from model_service.containment import anyone_may_write, check_contained, check_name
+from model_service.containment import check_contained, check_name, unguarded
 from model_service.contents import Stamp, stamp_of
 from model_service.description import ALL, Description, Latest, read
 
@@ -66,10 +66,14 @@ class FoundModel:
 
 @dataclass(frozen=True)
 class Scan:
-    """All that is there, by name; `problems` are those of roots, and of folders that cannot be models."""
+    """All that is there, by name; `problems` are those of roots, and of folders that cannot be models.
+
+    `warnings` are of what is there and can be changed by others.
+    """
 
     models: Mapping[str, FoundModel]
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def scan(roots: Sequence[Path], threads: int = 1) -> Scan:
@@ -79,6 +83,7 @@ def scan(roots: Sequence[Path], threads: int = 1) -> Scan:
     """
     models: dict[str, FoundModel] = {}
     problems: list[str] = []
+    warnings: list[str] = []
     for root in roots:
         try:
             top = root.resolve(strict=True)
@@ -86,15 +91,14 @@ def scan(roots: Sequence[Path], threads: int = 1) -> Scan:
         except OSError as error:
             problems.append(f"Model repository {root} cannot be read: {error.strerror}.")
             continue
-        if anyone_may_write(top):
-            problems.append(f"Every user may write to {root} and run code in the workers with that: chmod o-w {root}")
+        warnings.append(unguarded(top, folders))
         for folder in folders:
             problem = _collision(folder, models)
             if problem:
                 problems.append(problem)
             else:
                 models[folder.name] = _found(folder, top, threads)
-    return Scan(models, tuple(problems))
+    return Scan(models, tuple(problems), tuple(filter(None, warnings)))
 
 
 def _is_meant(folder: Path) -> bool:

@@ -44,4 +44,8 @@ def is_row_by_row(runtime: Runtime) -> bool:
 
 
 Load = Callable[[ModelOnDisk, Mapping[str, Parameter]], Runtime]
-"""How a runtime loads a version with the parameters of model.toml; raises ConfigurationError with file and reason."""
+"""How a runtime loads a version with the parameters of model.toml; raises ConfigurationError with file and reason.
+
+Its module may have ARCHIVES, names of zip files that it unpacks: those are measured before. One whose library can die
+of a damaged file has CAN_DIE = True: a version without SHA256SUMS is then tried in a process of its own first.
+"""

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 
+from inference_core.bounds import check_tensors
 from inference_core.deadline import Deadline
 from inference_core.errors import InvalidInput, NoWorker, UnknownModel
 from inference_core.members import PARAMETER
@@ -23,7 +24,6 @@ from model_service.library import Library
 from model_service.registry import LoadedModel, Registry, State
 
 SERVER_NAME = "inference-hub"
-MAX_TENSORS = 1024
 EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 MICROSECONDS = 1_000_000
 
@@ -152,8 +152,7 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         when that began on this machine's monotonic clock (`computing_at_us`).
         """
         deadline = deadline_of(context, self._default_deadline)
-        if len(request.inputs) > MAX_TENSORS:
-            raise InvalidInput(f"A request has at most {MAX_TENSORS} input tensors.")
+        check_tensors(request.inputs, request.outputs)
         call = CURRENT.get()
         raw = request.raw_input_contents if call.raw is None else call.raw
         inputs, is_raw, call.raw = aligned(read_tensors(request.inputs, raw)), bool(raw), None

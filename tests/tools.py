@@ -1,4 +1,4 @@
-"""Where tests find Jaeger, grpcurl and promtool: built by deploy/tools/install, or any on PATH; and a browser."""
+"""Where tests find Jaeger, grpcurl and promtool: built by deploy/tools/install, or any on PATH; and Debian packages."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ def tool(name: str) -> Path:
     found = shutil.which(name, path=built) or shutil.which(name)
     if found is not None:
         return Path(found)
-    return _missing(f"{name} is neither in {built} nor on PATH: deploy/tools/install {name} builds it")
+    return missing(f"{name} is neither in {built} nor on PATH: deploy/tools/install {name} builds it")
 
 
 def chromium() -> Path:
     """Return the path of Debian's browser; where it is missing, as `tool` does."""
-    found = shutil.which("chromium")
-    return Path(found) if found is not None else _missing("chromium is not on PATH: apt-get install chromium")
+    return packaged("chromium")
 
 
-def _missing(reason: str) -> NoReturn:
+def packaged(name: str) -> Path:
+    """Return the path of a program of the Debian package of the same name; where it is missing, as `tool` does."""
+    found = shutil.which(name)
+    return Path(found) if found is not None else missing(f"{name} is not on PATH: apt-get install {name}")
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip a test for what this machine does not have, or fail where CI is set."""
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

@@ -13,6 +13,12 @@ from inference_pb import open_inference_pb2 as wire
 FILE = "file:"
 
 
+def check_repository(name: str) -> None:
+    """Raise InvalidInput where a repository is named: none has a name here."""
+    if name:
+        raise InvalidInput("Leave repository_name empty; a model is taken from the first repository that has it.")
+
+
 def repository_parameters(given: Mapping[str, RepositoryParameter]) -> dict[str, wire.ModelRepositoryParameter]:
     """Return parameters as the workers take them; what is named `file:...` is base64 (RFC 4648).
 

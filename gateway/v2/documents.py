@@ -11,13 +11,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from inference_core.bounds import LONGEST_NAME, MOST_PARAMETERS, MOST_TENSORS
 from inference_core.tensors import MAX_DIMENSIONS
 
-MOST_TENSORS = 1024
-LONGEST_NAME = 256
-
 Parameter = bool | int | float | str
-Parameters = dict[str, Parameter]
+Parameters = Annotated[dict[str, Parameter], Meta(max_length=MOST_PARAMETERS)]
 Whole = Annotated[float, Meta(multiple_of=1, ge=-(2**62), le=2**62)]
 """A whole number that is written with a point or an exponent, as JSON Schema's integers may be."""
 

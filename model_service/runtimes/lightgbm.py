@@ -21,6 +21,7 @@ from model_service.scores import BINARY, FEATURES, PREDICTION, both, classes_of,
 from model_service.thread_counts import threads_of
 
 LIBRARY = "lightgbm"
+CAN_DIE = True
 FILE = "model.txt"
 MULTICLASS = ("multiclass", "multiclassova")
 

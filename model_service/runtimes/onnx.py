@@ -5,6 +5,7 @@ A graph that was exported for one row computes the rows of a call one after the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import onnxruntime
 
 from inference_core.errors import ConfigurationError, InvalidInput
 from inference_core.tensors import Array, Arrays
+from model_service.contents import files_of
 from model_service.description import Parameter, Tensor
 from model_service.repository import ModelOnDisk
 from model_service.runtime import Runtime
@@ -82,13 +84,14 @@ def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
     """Open the graph; of its outputs only those are computed that model.toml lists, or all where it lists none.
 
     Parameters: `intra_op_threads` and `inter_op_threads`, both 1 when left out. Data outside of model.onnx must lie in
-    the version's folder, which ONNX Runtime sees to.
+    the version's folder, which ONNX Runtime sees to, and under no other name, which it does not.
     Raises ConfigurationError with the file and the reason.
     """
     file = model.folder / FILE
     onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(SEVERITY_ERROR)
     options = _options(model, parameters)
+    _check_links(model.folder, file)
     session = _open(file, options)
     is_single = options.intra_op_num_threads == options.inter_op_num_threads == 1
     wanted = [tensor.name for tensor in model.description.outputs]
@@ -116,6 +119,18 @@ def _open(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.Infere
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base class below Exception
         raise ConfigurationError(f"Model file {file} cannot be loaded: {error}") from error
+
+
+def _check_links(folder: Path, graph: Path) -> None:
+    linked = [file for file in files_of(folder) if file != graph and file.stat().st_nlink > 1]
+    if linked and graph.is_file():
+        data = graph.read_bytes()
+        for file in linked:
+            if os.fsencode(file.name) in data:
+                raise ConfigurationError(
+                    f"Model file {graph} cannot be loaded: its data {file} is a hard link, which may be a file from "
+                    "outside; copy the file itself there."
+                )
 
 
 def _tensors(kind: str, nodes: Sequence[Any]) -> tuple[Tensor, ...]:

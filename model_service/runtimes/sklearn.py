@@ -24,6 +24,7 @@ from model_service.scores import classes_of, classified, features_of, labels_of
 
 LIBRARY = "skops.io"
 FILE = "model.skops"
+ARCHIVES = (FILE,)
 PICKLES = ("model.joblib", "model.pkl")
 
 log = structlog.get_logger()

@@ -26,6 +26,7 @@ from model_service.runtime import Runtime
 
 LIBRARY = "torch"
 EXPORTED, SCRIPTED = "model.pt2", "model.pt"
+ARCHIVES = (EXPORTED, SCRIPTED)
 ONLY_WEIGHTS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """torch.export.load asks for full pickle in some places; this variable of torch.load overrules it."""
 

@@ -22,6 +22,7 @@ from model_service.scores import BINARY, FEATURES, PREDICTION, both, classes_of,
 from model_service.thread_counts import threads_of
 
 LIBRARY = "xgboost"
+CAN_DIE = True
 FILES = ("model.ubj", "model.json")
 
 

@@ -13,6 +13,7 @@ from tests.e2e import (
     catalogue_calls,
     catalogue_collector,
     catalogue_deaths,
+    catalogue_doors,
     catalogue_exposure,
     catalogue_foreign,
     catalogue_frames,
@@ -20,10 +21,15 @@ from tests.e2e import (
     catalogue_grpc,
     catalogue_headers,
     catalogue_http,
+    catalogue_intruders,
+    catalogue_names,
     catalogue_observed,
     catalogue_pages,
     catalogue_patience,
     catalogue_processes,
+    catalogue_reloads,
+    catalogue_tensors,
+    catalogue_versions,
 )
 from tests.e2e.catalogue_bench import ROWS, Bench, Row, bench
 from tests.e2e.outcome import Outcome
@@ -44,6 +50,12 @@ FILES = (
     catalogue_processes,
     catalogue_deaths,
     catalogue_goodput,
+    catalogue_versions,
+    catalogue_reloads,
+    catalogue_intruders,
+    catalogue_names,
+    catalogue_tensors,
+    catalogue_doors,
 )
 """Each of them registers its rows when it is imported."""
 

@@ -28,6 +28,7 @@ from tests.otel.collector import Collector
 MEBIBYTE = 1024 * 1024
 DEADLINE_SECONDS = 2
 MESSAGE_BYTES = 40 * MEBIBYTE  # more than a body of 16 MiB can become
+LOAD_SECONDS, MAX_MODEL_BYTES = 12, 64 * MEBIBYTE
 SHORT = dict.fromkeys(("header_deadline", "body_deadline", "write_deadline", "keep_alive"), DEADLINE_SECONDS)
 SAMPLING_SECONDS = 0.005
 PATIENT_LOG = "computed"
@@ -115,6 +116,8 @@ def bench(*, measuring: bool) -> Iterator[Bench]:
                 "repository": str(_repository(folder)),
                 "default_deadline": DEADLINE_SECONDS,
                 "max_message_bytes": MESSAGE_BYTES,
+                "load_timeout": LOAD_SECONDS,
+                "max_model_bytes": MAX_MODEL_BYTES,
             },
             telemetry={"otlp_endpoint": collector.endpoint},
         )

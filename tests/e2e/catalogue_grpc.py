@@ -27,10 +27,10 @@ HOSTILE = {
 }
 
 
-def sent(bench: Bench, path: str, message: bytes, seconds: float = 10.0) -> str:
-    """Send bytes as a message to worker 0, and return the name of the status."""
+def sent(bench: Bench, path: str, message: bytes, seconds: float = 10.0, port: int | None = None) -> str:
+    """Send bytes as a message to worker 0, or to another port, and return the name of the status."""
     options = [("grpc.max_send_message_length", -1)]
-    with grpc.insecure_channel(f"127.0.0.1:{bench.system.grpc_port}", options) as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{port or bench.system.grpc_port}", options) as channel:
         try:
             ask: Callable[..., bytes] = channel.unary_unary(path)  # without a serializer bytes go as they are
             ask(message, timeout=seconds)

@@ -15,7 +15,8 @@ from tests.e2e.catalogue_bench import Bench, bench
 
 ROWS_THAT_APPLY = {
     *(f"A{number:02}" for number in range(1, 17)),
-    *(f"D{number:02}" for number in range(1, 17)),
+    *(f"C{number:02}" for number in range(1, 18)),
+    *(f"D{number:02}" for number in range(1, 22)),
     *(f"E{number:02}" for number in range(1, 21)),
     *(f"F{number:02}" for number in range(1, 13)),
     *(f"H{number:02}" for number in range(1, 12)),

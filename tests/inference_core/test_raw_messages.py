@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_core import raw_messages
+from inference_core.bounds import MOST_TENSORS
+from inference_core.errors import InvalidInput
 from inference_core.raw_messages import (
     LARGE_BYTES,
     RAW_INPUTS,
@@ -75,6 +77,20 @@ def _expect(message: Any, raw: Sequence[bytes | memoryview], arrays: Arrays) -> 
     found = read_tensors(tensors, raw)
     assert list(found) == list(arrays)
     assert all(same(found[name], array) for name, array in arrays.items())
+
+
+def test_a_request_has_so_many_fields() -> None:
+    """A large request of as many tensors and parameters as there may be is read, one with more fields is refused."""
+    request = wire.ModelInferRequest(raw_input_contents=[bytes(LARGE_BYTES // MOST_TENSORS)] * MOST_TENSORS)
+    for number in range(MOST_TENSORS):
+        request.inputs.add(name=f"{number}")
+        request.outputs.add(name=f"{number}")
+        request.parameters[f"{number}"].bool_param = True
+    data = request.SerializeToString()
+    message, raw = read_request(data)
+    assert (len(message.inputs), len(message.outputs), len(message.parameters), len(raw)) == (MOST_TENSORS,) * 4
+    with pytest.raises(InvalidInput, match="send fewer tensors"):
+        read_request(data + wire.ModelInferRequest(raw_input_contents=[b""] * 65).SerializeToString())
 
 
 @given(st.binary(max_size=60))

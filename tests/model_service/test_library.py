@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from inference_core.errors import InferenceHubError, InvalidInput, UnknownModel
+from model_service.sums import FILE
 from tests.model_service.libraries import answering, shop, write_version
 from tests.model_service.repository_tree import PYTHON_TOML
 
@@ -113,6 +115,36 @@ async def test_labels_and_default_change_without_loading(tmp_path: Path) -> None
         assert made.registry.all() == before
 
 
+async def test_a_version_that_is_too_large_is_not_even_read(tmp_path: Path) -> None:
+    """Beyond the limit a version is refused by its size: a file that would take hours to read is refused at once."""
+    write_version(tmp_path, "1", answering(1))
+    async with shop(tmp_path, most_bytes=10_000) as made:
+        file = write_version(tmp_path, "2", answering(2))
+        with (file.parent / "weights").open("wb") as stream:
+            stream.truncate(2**40)
+        await made.until(lambda: made.states().get(("m", "2")) == "UNAVAILABLE")
+        assert f"{file.parent} has " in made.reason("2")
+        os.truncate(file.parent / "weights", 10_000)
+        await made.until(lambda: made.reason("2").endswith("inference.max_model_bytes is 10000."))
+        os.truncate(file.parent / "weights", 1_000)
+        await made.until(lambda: made.states()["m", "2"] == "READY")
+        assert await made.ask() == 2
+
+
+async def test_changed_digests_leave_what_serves(tmp_path: Path) -> None:
+    """A version whose files are no longer those of its list serves on as it was loaded, and says what differs."""
+    file = write_version(tmp_path, "1", answering(1))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    (file.parent / FILE).write_text(f"{digest}  model.py\n")
+    async with shop(tmp_path) as made:
+        write_version(tmp_path, "1", answering(2))
+        await made.until(lambda: "other digests than these files: model.py." in made.reason())
+        assert (await made.ask(), made.states()) == (1, {("m", "1"): "READY"})
+        (file.parent / FILE).unlink()
+        await made.until(lambda: made.reason() == "")
+        assert await made.ask() == 2
+
+
 async def test_a_broken_description_leaves_what_serves(tmp_path: Path) -> None:
     """A mistake in model.toml is told beside every version, with its line, and takes none away."""
     write_version(tmp_path, "1", answering(1))
@@ -212,11 +244,14 @@ async def test_loading_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_storm_of_loads_and_unloads_ends_as_the_last_one_says(tmp_path: Path) -> None:
-    """32 threads load and unload one model while another one serves: nothing fails there, and nothing is left over."""
+    """32 threads load and unload one model while another one serves: nothing fails there, and nothing is left over.
+
+    Who loads is refused only because somebody else unloads.
+    """
     write_version(tmp_path, "1", answering(1))
     write_version(tmp_path, "1", answering(7), name="steady")
     async with shop(tmp_path) as made:
-        loop, refused = asyncio.get_running_loop(), set[type[Exception]]()
+        loop, refused = asyncio.get_running_loop(), set[str]()
 
         def storm(number: int) -> None:
             for step in range(8):
@@ -224,7 +259,7 @@ async def test_a_storm_of_loads_and_unloads_ends_as_the_last_one_says(tmp_path: 
                 try:
                     asyncio.run_coroutine_threadsafe(change("m"), loop).result(60)
                 except InferenceHubError as error:
-                    refused.add(type(error))
+                    refused.add(error.message)
 
         threads = [threading.Thread(target=storm, args=(number,)) for number in range(32)]
         for thread in threads:
@@ -234,7 +269,7 @@ async def test_a_storm_of_loads_and_unloads_ends_as_the_last_one_says(tmp_path: 
             await asyncio.to_thread(thread.join)
         await made.library.load("m")
         assert (answers, await made.ask()) == ({7}, 1)
-        assert refused <= {InvalidInput}
+        assert refused <= {"Model m cannot be loaded: it was unloaded; load it, or restart the worker"}
         await made.library.unload("m")
         assert made.states() == {("m", "1"): "UNAVAILABLE", ("steady", "1"): "READY"}
         assert len(made.engine._serving) == 1

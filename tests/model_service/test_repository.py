@@ -165,10 +165,29 @@ def test_the_first_repository_counts(tmp_path: Path) -> None:
     assert found.problems == (f"{second} is left out: {first} has that name.",)
 
 
-def test_a_repository_that_everybody_may_write_to_is_told(tmp_path: Path) -> None:
-    """Whoever may write a model.py runs code in the workers, so the mode of the root is looked at."""
-    tmp_path.chmod(0o777)
-    assert f"chmod o-w {tmp_path}" in scan([tmp_path]).problems[0]
+@pytest.mark.parametrize("place", ["", "model", "model/model.toml", "model/1", "model/1/model.py"])
+def test_what_everybody_may_write_to_is_told(tmp_path: Path, place: str) -> None:
+    """Whoever may write a model.py runs code in the workers, so every mode is looked at, and served all the same."""
+    (add_model(tmp_path, "model") / "1" / "model.py").write_text(ECHO)
+    assert scan([tmp_path]).warnings == ()
+    (tmp_path / place).chmod(0o777)
+    found = scan([tmp_path])
+    assert [f"Every user may change {tmp_path / place} " in told for told in found.warnings] == [True]
+    assert f": chmod -R o-w {tmp_path}" in found.warnings[0]
+    assert len(found.models["model"].versions) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_another_group_or_user_may_change_is_told(tmp_path: Path) -> None:
+    """A group's right to write counts unless the group is the worker's own; so does another owner."""
+    file = add_model(tmp_path, "model") / "model.toml"
+    file.chmod(0o664)
+    assert scan([tmp_path]).warnings == ()
+    os.chown(file, 0, 65534)
+    assert f"Group 65534 may change {file} " in scan([tmp_path]).warnings[0]
+    file.chmod(0o644)
+    os.chown(file, 65534, 0)
+    assert f"User 65534 may change {file} " in scan([tmp_path]).warnings[0]
 
 
 def test_links_inside_the_repository_are_followed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inference_core.errors import ConfigurationError
-from model_service.loading import check_memory, known_runtimes, load, load_and_try
+from model_service.loading import check_size, known_runtimes, load, load_and_try
 from tests.model_service.repository_tree import PYTHON_TOML, add_model, discover
 
 ECHO = """
@@ -88,9 +88,11 @@ def test_files_larger_than_the_memory_are_refused(tmp_path: Path) -> None:
     folder = add_model(tmp_path, "model")
     (folder / "1" / "model.py").write_text(ECHO)
     model = discover(tmp_path)[0]
-    check_memory(model)
+    assert check_size(model, most_bytes=len(ECHO), available=10_000) == len(ECHO)
     with pytest.raises(ConfigurationError, match=f"has {len(ECHO)} bytes, and only 10 bytes of memory"):
-        check_memory(model, available=10)
+        check_size(model, available=10)
+    with pytest.raises(ConfigurationError, match=r"inference\.max_model_bytes is 10\."):
+        check_size(model, most_bytes=10)
 
 
 PACKAGE = """

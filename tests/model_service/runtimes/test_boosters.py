@@ -23,6 +23,13 @@ ROWS = {"features": FLOWERS[::50].astype(np.float32)}
 FILES = {"xgboost": "model.ubj", "lightgbm": "model.txt"}
 
 
+@pytest.fixture(autouse=True)
+def no_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load in this process alone; test_rehearsal.py has the other one, which imports the library for each model."""
+    for runtime in FILES:
+        monkeypatch.setattr(f"model_service.runtimes.{runtime}.CAN_DIE", False)
+
+
 def model_of(root: Path, runtime: str, toml: str = "") -> ModelOnDisk:
     """Make a model's folder and return its version."""
     add_model(root, "model", f'runtime = "{runtime}"\n{toml}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,7 +180,9 @@ def test_weights_in_the_versions_folder_are_read(tmp_path: Path) -> None:
     assert runtime.predict({"x": np.zeros((1, 2), np.float32)})["y"].tolist() == [[7, 8]]
 
 
-@pytest.mark.parametrize("location", ["../weights", "../../../outside", "/ABSOLUTE", "deep/../../weights", "link"])
+@pytest.mark.parametrize(
+    "location", ["../weights", "../../../outside", "/ABSOLUTE", "deep/../../weights", "link", "hard", "deep/../hard"]
+)
 def test_weights_elsewhere_are_refused(tmp_path: Path, location: str) -> None:
     """A graph cannot read a file outside of its version's folder, by no kind of path and by no link."""
     outside = tmp_path / "outside"
@@ -188,8 +191,18 @@ def test_weights_elsewhere_are_refused(tmp_path: Path, location: str) -> None:
     np.array([7, 8], np.float32).tofile(model.file.parent / "weights")
     (model.folder / "deep").mkdir()
     (model.folder / "link").symlink_to(outside)
+    os.link(outside, model.folder / "hard")
     with pytest.raises(ConfigurationError, match=r"model\.onnx cannot be loaded"):
         load(model)
+
+
+def test_a_hard_link_that_is_no_weights_is_left_alone(tmp_path: Path) -> None:
+    """Installers link files of a package: what the graph does not name may have other names, as may the graph."""
+    model = sum_model(tmp_path)
+    (model.folder / "notes").write_text("text")
+    for name in ("notes", "model.onnx"):
+        os.link(model.folder / name, tmp_path / name)
+    assert [tensor.name for tensor in load(model).outputs] == ["sum"]
 
 
 def one_row_model(root: Path, output: list[str | int], toml: str = 'runtime = "onnx"\n') -> ModelOnDisk:

@@ -112,6 +112,18 @@ def test_a_pickle_under_another_name_is_no_skops_file(tmp_path: Path, zipped: bo
     assert not (tmp_path / "canary").exists()
 
 
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    """A skops file that would become more than a version may have is refused; a packed one that has room is read."""
+    estimator = LogisticRegression(max_iter=500).fit(FLOWERS, KINDS)
+    model = model_of(tmp_path)
+    skops.io.dump(estimator, model.folder / "model.skops", compression=zipfile.ZIP_DEFLATED)
+    assert load(model, most_bytes=1_000_000).predict(ROWS)["class_id"].tolist() == [0, 1, 2]
+    with zipfile.ZipFile(model.folder / "model.skops", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(1_000_000))
+    with pytest.raises(ConfigurationError, match=r"model\.skops is not unpacked: it would become \d+ bytes"):
+        load(model, most_bytes=1_000_000)
+
+
 def test_a_pickle_is_loaded_when_asked_with_a_warning(tmp_path: Path) -> None:
     """With allow_pickle = true a joblib file is a model, and the log says what that means."""
     model = model_of(tmp_path, 'runtime = "sklearn"\nallow_pickle = true\n')
