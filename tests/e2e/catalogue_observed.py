@@ -67,8 +67,10 @@ MISTYPED = 'runtime = "python"\nlimit = 3\n'
 @row("H08", f"{NAMES} made-up names of models and versions over HTTP, {CALLS} over gRPC")
 def made_up_names(bench: Bench) -> Outcome:
     """Count them under `other`: the number of series stays as it was."""
-    _ask_for(bench, [f"{LABEL}-first-{number}" for number in range(2 * len(REQUESTS))])
-    before = wait_for(lambda: _page(bench) if OTHERS in _page(bench) else "", "the series of unknown models")
+    first = [f"{LABEL}-first-{number}" for number in range(2 * len(REQUESTS))]
+    _ask_for(bench, first)
+    _call_for(bench, first)
+    before = _settled(bench)
     statuses = _ask_for(bench, [f"{LABEL}-{number}" for number in range(NAMES)])
     codes = _call_for(bench, [f"{LABEL}-{number}" for number in range(CALLS)])
     expected = NAMES // len(REQUESTS)
@@ -120,6 +122,18 @@ def _call_for(bench: Bench, names: list[str]) -> list[str]:
 
 def _page(bench: Bench) -> str:
     return httpx.get(f"{bench.system.url}/metrics").raise_for_status().text
+
+
+def _settled(bench: Bench) -> str:
+    # Programs begin series when they have started, and when they do something for the first time.
+    pages = [_page(bench)]
+
+    def same() -> bool:
+        pages.append(_page(bench))
+        return OTHERS in pages[-1] and _series(pages[-1]) == _series(pages[-2])
+
+    wait_for(same, "the series of unknown models, and no others", interval=1.0)
+    return pages[-1]
 
 
 def _series(page: str) -> set[str]:
