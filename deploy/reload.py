@@ -170,21 +170,27 @@ def _system(folder: Path) -> Iterator[tuple[Repository, Workers]]:
 
 def _user_path(folder: Path, url: str) -> list[str]:
     estimator = LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True))
-    started = time.perf_counter()
-    (folder / "iris" / "1").mkdir(parents=True)
-    skops.io.dump(estimator, folder / "iris" / "1" / "model.skops")
-    (folder / "iris" / "model.toml").write_text('runtime = "sklearn"\n')
     answers: list[str] = []
 
     def is_answered() -> bool:
-        answer = httpx.post(f"{url}/predict", content=BODY % "iris", headers=JSON)
+        answer = client.post("/predict", content=BODY % "iris", headers=JSON)
         answers.append(answer.text)
         return answer.is_success
 
-    wait_for("iris to answer", is_answered)
+    # One client: making one for each try took as much of the processor as a worker that imports the library.
+    with httpx.Client(base_url=url) as client:
+        started = time.perf_counter()
+        _drop_in(folder, estimator)
+        wait_for("iris to answer", is_answered)
     seconds = time.perf_counter() - started
     _say(f"A scikit-learn model, from the first file to its first answer over HTTP: {seconds:.2f} s; {answers[-1]}")
     return [] if seconds <= PATH_SECONDS else [f"the first answer took {seconds:.2f} s, not {PATH_SECONDS:g}"]
+
+
+def _drop_in(folder: Path, estimator: LogisticRegression) -> None:
+    (folder / "iris" / "1").mkdir(parents=True)
+    skops.io.dump(estimator, folder / "iris" / "1" / "model.skops")
+    (folder / "iris" / "model.toml").write_text('runtime = "sklearn"\n')
 
 
 def _under_load(repository: Repository, workers: Workers, arguments: argparse.Namespace) -> list[str]:
