@@ -148,7 +148,7 @@ def baggage(bench: Bench) -> Outcome:
         for value in values:
             headers = {"baggage": value, "traceparent": _traceparent(trace_id, "01")}
             client.post("/predict", json={"prompt": "fine"}, headers=headers).raise_for_status()
-    wait_for(lambda: len(_spans(bench, trace_id)) == 5 * len(values), "the spans of three requests")
+    wait_for(lambda: len(_spans(bench, trace_id)) == 7 * len(values), "the spans of three requests")
     wrong = unless(not _found(bench, canary), "baggage was kept")
     return Outcome("200; not in any log or span", wrong=wrong)
 
@@ -171,8 +171,9 @@ def request_ids(bench: Bench) -> Outcome:
 @row("H06", "log lines forged through model_name, prompt, field name, User-Agent, traceparent, path, query, method")
 def log_injection(bench: Bench) -> Outcome:
     """Every log line stays one short JSON object of ours."""
+    before = set(bench.log_lines())  # libraries of broken models write lines of their own
     statuses = [status for text in FORGED for status in _forge(bench, text)]
-    lines = bench.log_lines()
+    lines = [line for line in bench.log_lines() if line not in before]
     events = [json.loads(line) for line in lines]
     longest = max(map(len, lines))
     raw = [line for line in lines if re.search(rb"[\x00-\x1f\x7f-\xff]", line)]
