@@ -144,11 +144,9 @@ def _value(page: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(f"{OTHERS} "))
 
 
-# After the rows C a reason still names a folder of this machine: by itself the row holds, in the suite it would not.
 @row(
     "H11",
     f"secrets and places on {len(PAGES) + 3} pages of metrics, index, traces and console; Host: rebind.example",
-    destructive=True,
 )
 def pages_keep_secrets(bench: Bench) -> Outcome:
     """Show no input, no token and no folder of this machine, also of broken models; a foreign Host gets 421."""

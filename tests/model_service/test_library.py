@@ -123,7 +123,7 @@ async def test_a_version_that_is_too_large_is_not_even_read(tmp_path: Path) -> N
         with (file.parent / "weights").open("wb") as stream:
             stream.truncate(2**40)
         await made.until(lambda: made.states().get(("m", "2")) == "UNAVAILABLE")
-        assert f"{file.parent} has " in made.reason("2")
+        assert made.reason("2").startswith("m/2 has ")
         os.truncate(file.parent / "weights", 10_000)
         await made.until(lambda: made.reason("2").endswith("inference.max_model_bytes is 10000."))
         os.truncate(file.parent / "weights", 1_000)
