@@ -78,8 +78,8 @@ class Placing:
             if shelf.is_unloaded:
                 for version in list(shelf.loaded):
                     self.drop(shelf, version)
-                if found is not None:
-                    self._forget_others(shelf, [on_disk.version for on_disk in found.versions])
+                there = () if found is None else found.versions
+                self._forget_others(shelf, [on_disk.version for on_disk in there])
             elif found is None:
                 self._keep_without_folder(shelf)
             else:

@@ -140,6 +140,9 @@ def stocked(bench: Bench, name: str, description: str = PYTHON_TOML) -> Iterator
         shutil.rmtree(stock.folder, ignore_errors=True)
         with bench.client() as client:
             stock.change(client, "unload")
+        wait_for(
+            lambda: not any(stock.name == name for each in standings(bench) for name, _ in each), "an index without"
+        )
 
 
 @dataclass

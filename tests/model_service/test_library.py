@@ -209,6 +209,20 @@ async def test_unload_lasts_until_load(tmp_path: Path) -> None:
         assert made.said == [("m", True), ("m", False), ("m", True)]
 
 
+async def test_an_unloaded_model_without_a_folder_is_forgotten(tmp_path: Path) -> None:
+    """Once both are gone, the model and what was wrong with its versions, the index says nothing of it."""
+    write_version(tmp_path, "1", answering(1))
+    async with shop(tmp_path) as made:
+        write_version(tmp_path, "2", BROKEN)
+        await made.until(lambda: made.states().get(("m", "2")) == "UNAVAILABLE")
+        await made.library.unload("m")
+        assert made.states() == {("m", "1"): "UNAVAILABLE", ("m", "2"): "UNAVAILABLE"}
+        (tmp_path / "m").rename(tmp_path.with_name(f"{tmp_path.name}-away"))
+        await made.until(lambda: made.states() == {})
+        with pytest.raises(UnknownModel, match="There is no model of that name"):
+            await made.ask()
+
+
 async def test_load_and_unload_say_what_is_wrong(tmp_path: Path) -> None:
     """A name that no repository has is unknown, a model that cannot be loaded is refused with the reason."""
     write_version(tmp_path, "1", BROKEN)
