@@ -20,7 +20,7 @@ def test_a_child_is_found_with_its_age_and_its_command() -> None:
         assert child.pid in processes.children(os.getpid())
         assert child.pid in processes.tree(os.getpid())
         assert abs(processes.started(child.pid) - before) < 1.0
-        assert processes.resident_bytes(child.pid) > 100_000
+        wait_for(lambda: processes.resident_bytes(child.pid) > 100_000, "a Python in memory")
         child.communicate(b"\n")
     assert processes.command(child.pid) == []
     assert math.isnan(processes.started(child.pid))
