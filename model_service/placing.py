@@ -230,7 +230,7 @@ class Placing:
         # Clients read it in the index; where on this machine the repository lies is for the log.
         for root in self._loading.roots:
             for folder in {str(root), str(root.resolve())}:
-                reason = reason.replace(f"{folder}/", "").replace(f" {folder}", "")
+                reason = reason.replace(f"{folder}/", "").replace(f" {folder}", "").replace(folder, root.name)
         return reason
 
 

@@ -213,7 +213,7 @@ def secrets_stay_secret(bench: Bench) -> Outcome:
             client.post("/predict", params={"token": canary}, content=body, headers=headers)
         control = secrets.token_hex(8)
         client.get(f"/{control}", params={"token": canary}, headers=headers)
-    wait_for(lambda: len(_spans(bench, trace_id)) == 5 + len(bodies), "the spans of five requests")
+    wait_for(lambda: len(_spans(bench, trace_id)) == 7 + len(bodies), "the spans of five requests")
     wait_for(lambda: _found(bench, control), "the path, which spans do keep, so that the search is known to find")
     commands = [command for command in _commands() if canary in command]
     wrong = unless(not _found(bench, canary), "in logs or spans") + unless(not commands, "in arguments")
