@@ -6,6 +6,8 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,9 +20,11 @@ from tests.e2e.browser import Console, console
 from tests.e2e.hostile_model import ATTACK, NAME, add_hostile
 from tests.e2e.hostile_trace import store_hostile
 from tests.e2e.system import System
+from tests.otel.store.made import spans_of
 from tests.waiting import wait_for
 
 SOON = 20_000
+AT_ONCE = 64
 VIEWS = ("try", "live", "requests", "trace", "models", "workers")
 JSON = {"Content-Type": "application/json"}
 
@@ -114,6 +118,46 @@ def test_a_failed_request_is_found_by_its_id(system: System, opened: Console) ->
     page.get_by_role("link", name="will-fail").click()
     expect(page.get_by_role("heading", name="POST /predict")).to_be_visible(timeout=SOON)
     expect(page.locator(".summary .badge.bad")).to_have_text("504")
+
+
+def test_a_request_leads_to_its_batch_and_back(system: System, opened: Console) -> None:
+    """From the waterfall of a request that shared a batch a link opens the batch's, and one there the request's."""
+    request_id, trace_id = _shared_a_batch(system)
+    page = opened.page
+    opened.open("trace")
+    page.get_by_role("searchbox").fill(request_id)
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("heading", name="POST /predict")).to_be_visible(timeout=SOON)
+    page.get_by_role("button", name=re.compile("^compute, inference-worker")).click()
+    page.locator(".facts:visible").get_by_role("link", name=re.compile("^Trace ")).click()
+    expect(page.get_by_role("heading", name="batch v1-mock")).to_be_visible(timeout=SOON)
+    page.get_by_role("button", name=re.compile("^batch v1-mock, inference-worker")).click()
+    page.locator(f".facts:visible a[href='#/trace/{trace_id}']").click()
+    expect(page).to_have_url(re.compile(f"#/trace/{trace_id}$"))
+    expect(page.get_by_role("heading", name="POST /predict")).to_be_visible(timeout=SOON)
+    expect(page.locator(f".summary code[title='{request_id}']")).to_be_visible()
+
+
+def _shared_a_batch(system: System) -> tuple[str, str]:
+    """Have slow requests answered at once, and return request id and trace id of one whose batch is stored, too."""
+    ids = [f"{0x66000 + number:032x}" for number in range(AT_ONCE)]
+
+    def ask(client: httpx.Client, trace: str) -> int:
+        headers = {**JSON, "X-Request-Id": f"shares-{trace[-4:]}", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+        return client.post("/predict", json={"features": [1.0]}, headers=headers).status_code
+
+    # One client: each takes a processor's time to make, and those that come one by one find a free place alone.
+    with httpx.Client(base_url=system.url, timeout=20) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+        assert set(pool.map(partial(ask, client), ids)) == {200}
+    stored = StoredTraces(system.run_folder / "traces.sqlite")
+    shared = wait_for(lambda: [trace for trace in ids if _batch_is_stored(stored, trace)], "a batch's own trace", 30)
+    return f"shares-{shared[0][-4:]}", shared[0]
+
+
+def _batch_is_stored(stored: StoredTraces, trace: str) -> bool:
+    whole = stored.trace(trace)
+    links = [link for span in spans_of(whole) for link in span.links] if whole is not None else []
+    return any(stored.trace(link.trace_id.hex()) is not None for link in links)
 
 
 def test_live_numbers_follow_what_is_asked(system: System, opened: Console) -> None:
