@@ -17,7 +17,7 @@ from deploy.load.plan import Kind, Plan, Stage
 from deploy.load.process import sending, sent
 from deploy.load.records import Records, percentile
 from deploy.load.report import statuses_text
-from deploy.measurement import measurement, tell
+from deploy.measurement import keep, measurement, tell
 from deploy.overrides import FORM, merged, overrides
 from deploy.table import milliseconds, table
 from deploy.trial import Sections, trial
@@ -70,8 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
     slower = statistics.median(row.times_slower for row in rounds)
     sys.stdout.write(f"p99 x {slower:.2f} beside {WAITING} slow requests (median of {len(rounds)} rounds)\n")
     sys.stdout.write("".join(f"Not as it must be: {sentence}.\n" for sentence in wrong))
-    if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(rounds)))
+    keep(arguments.json, rounds)
     return 1 if wrong else 0
 
 

@@ -6,6 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
 
 from inference_core.errors import ConfigurationError
 
@@ -15,6 +18,12 @@ FAILED, INTERRUPTED = 1, 130
 def tell(line: str) -> None:
     """Tell whoever waits how far it is; not on standard output, which is for the result."""
     sys.stderr.write(f"{line}\n")
+
+
+def keep(file: Path | None, result: object) -> None:
+    """Write a result as JSON into the file that --json names, if it was given."""
+    if file is not None:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
 
 
 def measurement(run: Callable[[], int]) -> int:

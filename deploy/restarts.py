@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.chaos.watch import Probe, slot_probe
-from deploy.measurement import measurement, tell
+from deploy.measurement import keep, measurement, tell
 from deploy.repositories import repository
 from deploy.table import table
 from deploy.target import Target
@@ -125,8 +125,7 @@ def _run(arguments: argparse.Namespace) -> int:
     sys.stdout.write(f"{result.kills} kills in {result.seconds:.0f} s; predictions: {dict(result.statuses)}.\n")
     wrong = verdict(result)
     sys.stdout.write("".join(f"Not as it must be: {sentence}.\n" for sentence in wrong))
-    if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    keep(arguments.json, result)
     return 1 if wrong else 0
 
 

@@ -17,7 +17,7 @@ from deploy.load.plan import Kind, Plan, Stage
 from deploy.load.process import sent
 from deploy.load.records import percentile
 from deploy.load.report import statuses_text
-from deploy.measurement import measurement, tell
+from deploy.measurement import keep, measurement, tell
 from deploy.overrides import FORM, merged, overrides
 from deploy.repositories import SAMPLES, repository
 from deploy.table import milliseconds, table
@@ -107,8 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     wrong = verdict(result)
     sys.stdout.write("".join(f"Not as it must be: {sentence}.\n" for sentence in wrong))
-    if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    keep(arguments.json, result)
     return 1 if wrong else 0
 
 

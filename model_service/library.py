@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
@@ -85,8 +86,8 @@ class Library:
         if shelf is None:
             raise UnknownModel(f"There is no model of that name. Models here: {', '.join(self._shelves)}.")
         shelf.is_unloaded = True
-        dropped = [self._placing.drop(shelf, version) for version in list(shelf.loaded)]
-        dropped.append(self._placing.spawn(self._withdraw(shelf)))
+        dropped = self._placing.drop_all(shelf)
+        dropped.append(self._placing.spawn(self._announcing(shelf, partial(self._placing.withdraw, shelf))))
         await asyncio.shield(asyncio.gather(*dropped))
 
     async def close(self) -> None:
@@ -107,15 +108,13 @@ class Library:
     async def _work(self, shelf: Shelf, found: FoundModel | None, *, eager: bool) -> None:
         shelf.is_busy = True
         try:
-            await self._announce(shelf.name, is_there=self._registry.has(shelf.name))
-            await self._placing.bring_up(shelf, found, eager=eager)
-            await self._announce(shelf.name, is_there=self._registry.has(shelf.name))
+            await self._announcing(shelf, partial(self._placing.bring_up, shelf, found, eager=eager))
         finally:
             shelf.is_busy = False
 
-    async def _withdraw(self, shelf: Shelf) -> None:
+    async def _announcing(self, shelf: Shelf, change: Callable[[], Awaitable[None]]) -> None:
         await self._announce(shelf.name, is_there=self._registry.has(shelf.name))
-        await self._placing.withdraw(shelf)
+        await change()
         await self._announce(shelf.name, is_there=self._registry.has(shelf.name))
 
     async def _scan(self) -> Scan:

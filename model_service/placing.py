@@ -76,8 +76,7 @@ class Placing:
         """Load, replace and drop versions as the disk says; eagerly also what has just changed, or failed before."""
         async with shelf.lock:
             if shelf.is_unloaded:
-                for version in list(shelf.loaded):
-                    self.drop(shelf, version)
+                self.drop_all(shelf)
                 there = () if found is None else found.versions
                 self._forget_others(shelf, [on_disk.version for on_disk in there])
             elif found is None:
@@ -89,8 +88,11 @@ class Placing:
         """Drop what was loaded of a model while it was being unloaded, unless somebody wants it again by now."""
         async with shelf.lock:
             if shelf.is_unloaded:
-                for version in list(shelf.loaded):
-                    self.drop(shelf, version)
+                self.drop_all(shelf)
+
+    def drop_all(self, shelf: Shelf) -> list[asyncio.Task[None]]:
+        """As `drop`, for every version that is loaded."""
+        return [self.drop(shelf, version) for version in list(shelf.loaded)]
 
     def drop(self, shelf: Shelf, version: str) -> asyncio.Task[None]:
         """Take a version out of service; the task ends when it is freed."""

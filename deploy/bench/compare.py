@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
-from deploy.bench import chart, machine, table, wrk
+from deploy.bench import chart, machine, results, table, wrk
 from deploy.bench.contenders import CONTENDERS, OURS, Contender
 from deploy.bench.environments import cache_folder, versions
 from deploy.bench.floors import verdicts
 from deploy.bench.peers.work import FEATURES
 from deploy.bench.results import Run
-from deploy.bench.rounds import Measured, Plan, measure
+from deploy.bench.rounds import Plan, measure, run_of
 from inference_core.errors import ConfigurationError
 from inference_core.settings import CHECKOUT
 
@@ -31,7 +29,7 @@ def compare(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     plan = plan_of(arguments)
     began = time.monotonic()
     versions_then = {contender.key: _versions_of(contender) for contender in plan.contenders}  # files may change later
-    run = _run_of(plan, versions_then, measure(plan, say))
+    run = run_of(plan, versions_then, measure(plan, say))
     title = "peers" if arguments.peers == ALL else "fastapi" if arguments.peers == "fastapi" else "selection"
     is_complete = not arguments.quick and title != "selection" and set(plan.works) == FEATURES.keys()
     output = arguments.output or (DOCUMENTS if is_complete else cache_folder() / "results")
@@ -69,28 +67,11 @@ def choose(names: str) -> list[Contender]:
 
 def write(run: Run, folder: Path, name: str) -> Path:
     """Write NAME.json, NAME.svg and NAME.md into the folder and return the last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    encoded = msgspec.json.format(msgspec.json.encode(run), indent=1)
-    (folder / f"{name}.json").write_bytes(encoded + b"\n")
-    (folder / f"{name}.svg").write_text(chart.svg(run), encoding="utf-8")
-    page = folder / f"{name}.md"
     titles = {"peers": "InferenceHub and its peers", "fastapi": "InferenceHub and a FastAPI monolith"}
-    page.write_text(table.markdown(run, titles.get(name, "A selection"), f"{name}.svg"), encoding="utf-8")
-    return page
-
-
-def _run_of(plan: Plan, used: Mapping[str, str], measured: Measured) -> Run:
-    return Run(
-        date=time.strftime("%Y-%m-%d", time.gmtime()),
-        rounds=plan.rounds,
-        seconds=plan.seconds,
-        machine=machine.describe(),
-        labels={contender.key: contender.label for contender in plan.contenders},
-        versions=used,
-        cells=measured.cells,
-        starts=measured.starts,
-        failures=measured.failures,
-    )
+    page = table.markdown(run, titles.get(name, "A selection"), f"{name}.svg")
+    file = results.write(folder, name, run, page)
+    file.with_suffix(".svg").write_text(chart.svg(run), encoding="utf-8")
+    return file
 
 
 def _versions_of(contender: Contender) -> str:

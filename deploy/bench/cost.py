@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from deploy.bench import machine, wrk
 from deploy.bench.contenders import Contender, ours
 from deploy.bench.environments import cache_folder
 from deploy.bench.peers.work import FEATURES
 from deploy.bench.protocols import Predict
-from deploy.bench.results import Cell, Run, figures, ratio
-from deploy.bench.rounds import Plan, measure
+from deploy.bench.results import Cell, Run, figures, ratio, write
+from deploy.bench.rounds import Plan, measure, run_of
 from deploy.table import table
 
 NO_TRACING: Mapping[str, Any] = {"otlp_endpoint": ""}
@@ -45,13 +42,11 @@ def cost(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Return 0, or 1 when a system did not run, errors were counted or, with --check, the installed one is too slow."""
     wrk.check_installed()
     revision = machine.revision()  # before the run: files may change meanwhile
-    run = _measured(arguments, say, revision)
+    plan = plan_of(arguments)
+    run = run_of(plan, dict.fromkeys(SYSTEMS, f"commit {revision}"), measure(plan, say))
     page = text(run, arguments.connections)
     folder: Path = arguments.output or cache_folder() / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cost.json").write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
-    (folder / "cost.md").write_text(page, encoding="utf-8")
-    say(f"\n{page}\nWritten: {folder / 'cost.md'}, with .json beside it.")
+    say(f"\n{page}\nWritten: {write(folder, 'cost', run, page)}, with .json beside it.")
     is_broken = arguments.check and not share_of(run, INSTALLED) >= LEAST_SHARE
     return 1 if run.failures or any(cell.errors for cell in run.cells) or is_broken else 0
 
@@ -111,22 +106,6 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         rounds=arguments.rounds or (QUICK_ROUNDS if arguments.quick else 5),
         seconds=arguments.seconds or (QUICK_SECONDS if arguments.quick else 4),
         lock=arguments.lock,
-    )
-
-
-def _measured(arguments: argparse.Namespace, say: Callable[[str], None], revision: str) -> Run:
-    plan = plan_of(arguments)
-    measured = measure(plan, say)
-    return Run(
-        date=time.strftime("%Y-%m-%d", time.gmtime()),
-        rounds=plan.rounds,
-        seconds=plan.seconds,
-        machine=machine.describe(),
-        labels={contender.key: contender.label for contender in plan.contenders},
-        versions=dict.fromkeys(SYSTEMS, f"commit {revision}"),
-        cells=measured.cells,
-        starts=measured.starts,
-        failures=measured.failures,
     )
 
 

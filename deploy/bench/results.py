@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from deploy.bench.machine import Machine
+
+
+def write(folder: Path, name: str, result: msgspec.Struct, page: str) -> Path:
+    """Write NAME.json and NAME.md into a folder, which is made where it is not there, and return the latter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    file = folder / f"{name}.md"
+    file.write_text(page, encoding="utf-8")
+    return file
 
 
 class Cell(msgspec.Struct, frozen=True):

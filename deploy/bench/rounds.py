@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from deploy.bench import wrk
+from deploy.bench import machine, wrk
 from deploy.bench.contenders import OURS, Contender
 from deploy.bench.environments import environment_of
 from deploy.bench.meter import Meter
-from deploy.bench.results import Cell, Start
+from deploy.bench.results import Cell, Run, Start
 from deploy.bench.servers import Server, running
 from inference_core.errors import ConfigurationError
 
@@ -118,6 +119,21 @@ def _measure_cell(plan: Plan, place: tuple[str, str, int], server: Server, conne
         cpu=meter.server() * 1000 / max(load.requests, 1),
         errors=load.errors.total,
         foreign=meter.foreign(),
+    )
+
+
+def run_of(plan: Plan, used: Mapping[str, str], measured: Measured) -> Run:
+    """Return what was measured of a plan today, on this machine, with the versions that each contender used."""
+    return Run(
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        rounds=plan.rounds,
+        seconds=plan.seconds,
+        machine=machine.describe(),
+        labels={contender.key: contender.label for contender in plan.contenders},
+        versions=used,
+        cells=measured.cells,
+        starts=measured.starts,
+        failures=measured.failures,
     )
 
 

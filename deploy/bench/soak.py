@@ -21,6 +21,7 @@ from deploy.bench.contenders import CONTENDERS
 from deploy.bench.environments import cache_folder
 from deploy.bench.meter import Meter
 from deploy.bench.peers.work import FEATURES
+from deploy.bench.results import write
 from deploy.bench.servers import Server, running
 
 WARM_UP_SECONDS, CAPACITY_SECONDS = 5, 10
@@ -81,11 +82,8 @@ def soak(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         minutes=minutes,
     )
     folder: Path = arguments.output or cache_folder() / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "soak.json").write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     page, holds = markdown(result)
-    (folder / "soak.md").write_text(page, encoding="utf-8")
-    say(f"\n{page}\nWritten: {folder / 'soak.md'}, with .json beside it.")
+    say(f"\n{page}\nWritten: {write(folder, 'soak', result, page)}, with .json beside it.")
     return 0 if holds else 1
 
 

@@ -7,14 +7,12 @@ import random
 import sys
 from pathlib import Path
 
-import msgspec
-
 from deploy.chaos.experiment import Answered, experiment, shown
 from deploy.chaos.faults import FAULTS, Extent
 from deploy.chaos.traffic import MOCK_SECONDS
 from deploy.chaos.verdict import Outcome
 from deploy.load.report import statuses_text
-from deploy.measurement import measurement, tell
+from deploy.measurement import keep, measurement, tell
 from deploy.overrides import FORM, merged, overrides
 from deploy.repositories import SAMPLES, repository
 from deploy.table import aligned, milliseconds
@@ -40,8 +38,7 @@ def main() -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     rows = _rows(arguments)
-    if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
+    keep(arguments.json, rows)
     wrong = [row.fault for row in rows if row.wrong]
     sys.stdout.write(f"\nNot as it must be: {', '.join(wrong)}.\n" if wrong else "\nEverything as it must be.\n")
     return 1 if wrong else 0

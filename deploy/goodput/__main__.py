@@ -16,7 +16,7 @@ from deploy.goodput.capacity import capacity
 from deploy.goodput.point import Point, is_sustained
 from deploy.goodput.rows import OF_THE_CURVE, ROWS, Curve, Row, collapse, curve
 from deploy.load.report import statuses_text
-from deploy.measurement import measurement, tell
+from deploy.measurement import keep, measurement, tell
 from deploy.overrides import FORM, merged, overrides
 from deploy.table import milliseconds, table
 from deploy.trial import Sections
@@ -64,8 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
     sys.stdout.write(table(("row", "done", "happened", "ok"), [_cells(row) for row in result.rows]))
     for row in result.rows:
         sys.stdout.write("".join(f"{row.identity}: {wrong}\n" for wrong in row.wrong))
-    if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    keep(arguments.json, result)
     return 1 if any(row.wrong for row in result.rows) else 0
 
 
