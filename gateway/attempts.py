@@ -95,7 +95,7 @@ class Attempts:
         if not told.status:
             told.ended, told.status, told.code = now(), status.name, status.value[0]
 
-    def answers(self, attempt: Attempt, data: bytes) -> list[Inference]:
+    def answers(self, attempt: Attempt, data: Buffer) -> list[Inference]:
         """Return each entry's answer, and note on its call how long the stages took.
 
         Raises InvalidInput or ModelFailed for a response whose tensors cannot be read or have other rows.
@@ -118,7 +118,7 @@ class Attempts:
         return [Inference(name, version, share) for share in shares]
 
 
-def _read(data: bytes) -> tuple[wire.ModelInferResponse, Sequence[Buffer]]:
+def _read(data: Buffer) -> tuple[wire.ModelInferResponse, Sequence[Buffer]]:
     try:
         return read_response(data)
     except DecodeError as error:

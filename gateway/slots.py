@@ -17,6 +17,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2
 
+from gateway.hop import HopConnection, connected
 from gateway.looks import Looks
 from gateway.model_facts import Key, ModelFacts, facts_from
 from inference_core.names import MODELS_REVISION
@@ -75,6 +76,7 @@ class Slot:
     number: int
     path: str
     options: list[tuple[str, Any]]
+    most_bytes: int
     changed: Callable[[Slot], None]
     state: State = State.ABSENT
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
@@ -102,10 +104,16 @@ class Slot:
         facts = self.models.get(model)
         return facts if facts is None or not version or version in facts.versions else None
 
+    @property
+    def hop_socket(self) -> Path:
+        """Where its worker takes batches; one that is not ours has no such socket, and gets them over the channel."""
+        return Path(self.path).with_suffix(".hop")
+
     def connect(self) -> None:
         """Create the channel and follow the worker's health; call it inside the running loop, after every fork."""
         self._channel = grpc.aio.insecure_channel(f"unix:{self.path}", self.options)
         self._infer: Callable[..., InferCall] = self._channel.unary_unary(INFER)
+        self._hop: HopConnection | None = None
         self._minder = asyncio.get_running_loop().create_task(self._mind())
         self._suspicion: asyncio.Task[None] | None = None
 
@@ -115,10 +123,14 @@ class Slot:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._close_hop()
         await self._channel.close()
 
     def is_connected(self) -> bool:
-        """Tell whether a call would reach a worker, as far as is known now."""
+        """Tell whether a batch would reach a worker, as far as is known now."""
+        return self._is_in_touch() if self._hop is None else self._hop.is_open
+
+    def _is_in_touch(self) -> bool:
         return self._channel.get_state() is grpc.ChannelConnectivity.READY
 
     async def answers(self) -> bool:
@@ -132,6 +144,8 @@ class Slot:
 
     def infer(self, request: bytes, timeout: float, metadata: tuple[tuple[str, str], ...]) -> InferCall:
         """Begin a call, with a serialised ModelInferRequest; it fails at once where there is no connection."""
+        if self._hop is not None:
+            return self._hop.call(request, timeout, metadata)
         return self._infer(request, timeout=timeout, metadata=metadata)
 
     def suspect(self) -> None:
@@ -166,6 +180,7 @@ class Slot:
             except Exception:  # whatever a foreign server sends, the slot is minded on
                 log.exception("minding a worker failed", slot=self.number)
             self.connections += 1
+            self._close_hop()
             self._become(State.ABSENT)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -179,6 +194,7 @@ class Slot:
             async for update in updates:
                 if update.status == SERVING:
                     await self._learn()
+                    await self._open_hop()
                     self._become(State.READY)
                     refresher = refresher or asyncio.get_running_loop().create_task(self._refresh())
                 elif self.state is State.CONNECTING or self.state is State.ABSENT:
@@ -195,7 +211,7 @@ class Slot:
         # The worker's stop would wait its whole grace for this stream, so it was left; now the connection's end counts,
         # or that the worker changes its mind.
         self._become(State.DRAINING)
-        while self.is_connected():
+        while self._is_in_touch():
             try:
                 async with asyncio.timeout(REFRESH_SECONDS):
                     await self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
@@ -265,7 +281,18 @@ class Slot:
             if not await self.answers():
                 await asyncio.sleep(RETRY_SECONDS)
             elif self.state is State.SUSPECT:  # it may have changed meanwhile
+                await self._open_hop()
                 self._become(State.READY)
+
+    async def _open_hop(self) -> None:
+        if self._hop is None or not self._hop.is_open:
+            self._hop = await connected(self.hop_socket, INFER, self.most_bytes, PROBE_SECONDS) or self._hop
+
+    def _close_hop(self) -> None:
+        # What breaks the channel, as a worker that does not answer pings, ends the calls beside it, too.
+        if self._hop is not None:
+            self._hop.transport.abort()
+        self._hop = None
 
     async def _check(self, seconds: float) -> int:
         request = health_pb2.HealthCheckRequest(service=SERVICE)

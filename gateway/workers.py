@@ -25,7 +25,9 @@ class Workers:
 
     def __init__(self, sockets: Sequence[Path], max_message_bytes: int, batches_in_flight: int) -> None:
         options = _options(max_message_bytes)
-        self.slots = [Slot(number, str(path), options, self._changed) for number, path in enumerate(sockets)]
+        self.slots = [
+            Slot(number, str(path), options, max_message_bytes, self._changed) for number, path in enumerate(sockets)
+        ]
         self._batches_in_flight = batches_in_flight
         self._listeners: list[Listener] = []
         self._isolation = Isolation()

@@ -51,7 +51,7 @@ def response_bytes(response: wire.ModelInferResponse, outputs: Arrays) -> bytes:
     return joined(response, RAW_OUTPUTS, [raw_view(array) for array in outputs.values()])
 
 
-def read_request(data: bytes) -> tuple[wire.ModelInferRequest, Sequence[Buffer]]:
+def read_request(data: Buffer) -> tuple[wire.ModelInferRequest, Sequence[Buffer]]:
     """Return a request and its raw contents, views of the data where that is large.
 
     Raises DecodeError, and InvalidInput for more fields than a request has.
@@ -60,7 +60,7 @@ def read_request(data: bytes) -> tuple[wire.ModelInferRequest, Sequence[Buffer]]
     return message, message.raw_input_contents if raw is None else raw
 
 
-def read_response(data: bytes) -> tuple[wire.ModelInferResponse, Sequence[Buffer]]:
+def read_response(data: Buffer) -> tuple[wire.ModelInferResponse, Sequence[Buffer]]:
     """Return a response and its raw contents, views of the data where that is large; raises DecodeError."""
     message, raw = _read(wire.ModelInferResponse, data, RAW_OUTPUTS, sys.maxsize)
     return message, message.raw_output_contents if raw is None else raw
@@ -75,7 +75,7 @@ def joined(message: Message, field: int, raw: Sequence[Buffer]) -> bytes:
     return b"".join(parts)
 
 
-def parted(data: bytes, field: int, most_fields: int = sys.maxsize) -> tuple[bytes, list[memoryview]]:
+def parted(data: Buffer, field: int, most_fields: int = sys.maxsize) -> tuple[bytes, list[memoryview]]:
     """Return a message's wire form without a field of raw contents, and those as views; raises as `read_request`."""
     view, position, kept, fields = memoryview(data), 0, 0, 0
     rest: list[memoryview] = []
@@ -95,14 +95,14 @@ def parted(data: bytes, field: int, most_fields: int = sys.maxsize) -> tuple[byt
     return b"".join(rest), raw
 
 
-def _read(kind: type[M], data: bytes, field: int, most_fields: int) -> tuple[M, list[memoryview] | None]:
+def _read(kind: type[M], data: Buffer, field: int, most_fields: int) -> tuple[M, list[memoryview] | None]:
     if len(data) < LARGE_BYTES:
-        return kind.FromString(data), None
+        return kind.FromString(bytes(data)), None
     head, raw = parted(data, field, most_fields)
     return kind.FromString(head), raw
 
 
-def _extent(data: bytes, tag: int, position: int) -> tuple[int, int]:
+def _extent(data: Buffer, tag: int, position: int) -> tuple[int, int]:
     """Return where a field's value starts and ends."""
     kind = tag & 7
     if kind == DELIMITED:
@@ -128,7 +128,7 @@ def _varint(number: int) -> bytes:
     return bytes(groups)
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+def _read_varint(data: Buffer, position: int) -> tuple[int, int]:
     number = shift = 0
     while position < len(data) and shift <= MOST_SHIFT:
         byte = data[position]

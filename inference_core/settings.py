@@ -194,6 +194,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the Unix socket on which the worker of that slot serves the gateway."""
         return self.run_folder / f"inference-{slot}.sock"
 
+    def hop_socket(self, slot: int) -> Path:
+        """Return the Unix socket on which that worker takes its gateways' batches."""
+        return self.run_folder / f"inference-{slot}.hop"
+
     def death_note(self, slot: int) -> Path:
         """Return the file in which the worker of that slot notes the input that it runs alone, while it does."""
         return self.run_folder / f"inference-{slot}.alone"

@@ -8,9 +8,9 @@ for those that run, models closed, spans flushed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import structlog
@@ -18,9 +18,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from inference_core.deadline import Deadline
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Inference
 
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 SERVICES = ("ModelInference", "inference.GRPCInferenceService", "grpc.health.v1.Health", reflection.SERVICE_NAME)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -94,9 +96,18 @@ class Health:
         await self.servicer.enter_graceful_shutdown()
 
 
-async def drain(server: grpc.aio.Server, health: Health, settings: Inference) -> None:
-    """Stop serving without losing a call that was already sent."""
+class Stoppable(Protocol):
+    """A server whose calls may end."""
+
+    async def stop(self, grace: float | None) -> None:
+        """Take no new calls, and end those that run longer than that, in seconds."""
+
+
+async def drain(servers: Sequence[Stoppable], health: Health, settings: Inference) -> None:
+    """Stop serving without losing a call that was already sent; the servers stop in turn, in one grace for all."""
     log.info("draining")
     await health.draining()
     await asyncio.sleep(settings.drain_pause)
-    await server.stop(settings.drain_grace)
+    grace = Deadline.after(settings.drain_grace)
+    for server in servers:
+        await server.stop(grace.remaining())

@@ -158,7 +158,7 @@ def test_the_embedded_store_takes_jaegers_place(system: System) -> None:
     assert [system.curl("/predict", '{"prompt": "fine"}', *options).status for options in asked] == [200, 200]
 
     def is_whole() -> bool:
-        return any(found.summary.spans >= len(PATH) + 1 for found in stored.of_request("r-2"))
+        return any(found.summary.spans >= len(PATH) + len(OWN) for found in stored.of_request("r-2"))
 
     wait_for(is_whole, "both programs' spans in the store", 30)
     (found,) = stored.of_request("r-2")

@@ -126,7 +126,7 @@ async def test_draining_loses_no_call() -> None:
         await gate.wait_entered()
         sent += [worker.protocol.ModelInfer(infer_request("slow")) for _ in range(19)]
         await until(lambda: worker.engine.rows_waiting("slow") == 19)
-        draining = asyncio.create_task(drain(worker.server, worker.health, SETTINGS))
+        draining = asyncio.create_task(drain([worker.server], worker.health, SETTINGS))
         await until(lambda: not worker.health.ready)
         late = await worker.protocol.ModelInfer(infer_request("quick"))
         gate.leave.set()
@@ -140,7 +140,7 @@ async def test_a_drained_worker_takes_no_calls() -> None:
     """After the drain a new call ends with UNAVAILABLE, which clients repeat elsewhere."""
     async with running_worker() as worker:
         await worker.protocol.ServerLive(wire.ServerLiveRequest())
-        await drain(worker.server, worker.health, SETTINGS)
+        await drain([worker.server], worker.health, SETTINGS)
         status, _ = await end_of(worker.protocol.ServerLive(wire.ServerLiveRequest()))
     assert status is StatusCode.UNAVAILABLE
 
@@ -152,7 +152,7 @@ async def test_a_drain_does_not_wait_for_ever() -> None:
     async with running_worker(loaded("slow", gate)) as worker:
         call = worker.protocol.ModelInfer(infer_request("slow"))
         await gate.wait_entered()
-        await asyncio.wait_for(drain(worker.server, worker.health, impatient), 10)
+        await asyncio.wait_for(drain([worker.server], worker.health, impatient), 10)
         status, _ = await end_of(call)
         gate.leave.set()
     assert status in {StatusCode.CANCELLED, StatusCode.UNAVAILABLE}

@@ -24,7 +24,7 @@ def ended(minutes: float, program: str, *, asked: bool = False) -> Exit:
 
 def test_a_slot_is_told_with_its_program_and_its_restarts() -> None:
     """What the gateway sees of a slot and what the controller knows of its program stand together."""
-    slot = Slot(1, "/nowhere", [], lambda _: None, state=State.SUSPECT, late=2)
+    slot = Slot(1, "/nowhere", [], 0, lambda _: None, state=State.SUSPECT, late=2)
     exits = [ended(300, "inference-1"), ended(5, "inference-1"), ended(4, "inference-1", asked=True)]
     found = machine([slot], [Running("inference-1", 42, 10.0, GIB, 1.5), Running("controller", 7, 9.0, 1, 0.1)], exits)
     (place,) = found.slots
