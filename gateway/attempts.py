@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from gateway.call import Call, Try
+from gateway.hop import InferCall
 from gateway.model_facts import Key
-from gateway.slots import InferCall, Slot
+from gateway.slots import Slot
 from inference_core.batching import Batch, Entry
 from inference_core.deadline import now
 from inference_core.errors import ModelFailed

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
 from inference_core.grpc_headers import (
     ENDED_WELL,
+    MESSAGE,
     RESPONSE_START,
+    STATUS,
     TIMEOUT,
     Fields,
     Reader,
@@ -25,13 +27,16 @@ from inference_core.grpc_headers import (
     timeout_text,
     told_by,
 )
-from inference_core.grpc_message import Incoming, TooLarge, prefix
-from inference_core.http2 import END_HEADERS, HEADERS, PREFACE, STREAM_BITS, Code, Connection, frame
+from inference_core.grpc_message import TOO_LARGE, Incoming, Unacceptable, prefix
+from inference_core.http2 import Connection
+from inference_core.http2_frames import END_HEADERS, HEADERS, PREFACE, STREAM_BITS, Code, frame
 from inference_core.tensors import Buffer
 
 Ended: TypeAlias = "Buffer | AioRpcError"
 GONE = "The connection to the worker ended."
-TOO_LARGE = "The message is larger than its receiver takes."
+WITHOUT_MESSAGE = "The response has no message."
+OWN_FIELDS = (":status", "content-type", STATUS, MESSAGE)
+"""What a block says to gRPC itself."""
 LATE = "Deadline Exceeded"
 MOST_STREAMS = 1
 """What a worker may begin: nothing."""
@@ -40,17 +45,6 @@ MOST_STREAMS = 1
 def failure(status: StatusCode, message: str, fields: Iterable[tuple[str, str]] = ()) -> AioRpcError:
     """Return a call's error."""
     return AioRpcError(status, Metadata(), Metadata(*fields), message)
-
-
-async def connected(socket: Path, path: str, most_bytes: int, seconds: float) -> HopConnection | None:
-    """Return a connection for calls of one method, None where nobody takes any at that socket within the time."""
-    connect = asyncio.get_running_loop().create_unix_connection
-    try:
-        async with asyncio.timeout(seconds):
-            _, connection = await connect(lambda: HopConnection(path, most_bytes), str(socket))
-    except OSError:  # TimeoutError is one
-        return None
-    return connection
 
 
 class HopCall:
@@ -111,18 +105,19 @@ class HopConnection(Connection):
         super().connection_made(transport)
 
     def call(self, request: bytes, timeout: float, metadata: Sequence[tuple[str, str]]) -> HopCall:
-        """Begin a call with a serialised request; `timeout` in seconds."""
-        stream = self._next_stream
-        self._next_stream = stream + 2
-        self.is_open = self.is_open and self._next_stream < STREAM_BITS
+        """Begin a call with a serialised request; `timeout` in seconds. It ends as lost where this is not open."""
+        stream, self._next_stream = self._next_stream, self._next_stream + 2
         call = HopCall(self, stream, self._loop.create_future(), self._most_bytes)
-        if len(request) > self._most_bytes:
+        if not self.is_open:
+            call.end(failure(StatusCode.UNAVAILABLE, GONE))
+        elif len(request) > self._most_bytes:
             call.end(failure(StatusCode.RESOURCE_EXHAUSTED, TOO_LARGE))
-            return call
-        self._calls[stream] = call
-        call.timer = self._loop.call_later(timeout, call.expire)
-        block = self._start + literals(((TIMEOUT, timeout_text(timeout)), *metadata))
-        self.send(stream, frame(HEADERS, END_HEADERS, stream, block), (prefix(len(request)), request))
+        else:
+            self._calls[stream] = call
+            call.timer = self._loop.call_later(timeout, call.expire)
+            block = self._start + literals(((TIMEOUT, timeout_text(timeout)), *metadata))
+            self.outbox.send(stream, frame(HEADERS, END_HEADERS, stream, block), (prefix(len(request)), request))
+            self.is_open = self._next_stream < STREAM_BITS  # RFC 9113, 5.1.1: then a new connection is needed
         return call
 
     def give_up(self, stream: int) -> None:
@@ -133,9 +128,9 @@ class HopConnection(Connection):
                 call.timer.cancel()
             self.reset(stream, Code.CANCEL)
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # as in its base
-        """As `asyncio.Protocol.connection_lost`: every call ends as lost."""
-        self.is_open = False
+    def connection_lost(self, error: Exception | None) -> None:
+        """As `Connection.connection_lost`: every call ends as lost."""
+        super().connection_lost(error)
         self._lose(list(self._calls))
 
     def peer_leaves(self, last_stream: int) -> None:
@@ -146,6 +141,10 @@ class HopConnection(Connection):
     def _lose(self, streams: Iterable[int]) -> None:
         for stream in streams:
             self._calls.pop(stream).end(failure(StatusCode.UNAVAILABLE, GONE))
+
+    def will_send(self, stream: int) -> bool:  # noqa: ARG002  # as in its base
+        """As `Connection.will_send`: a call's body is sent with its head."""
+        return False
 
     def stream_reset(self, stream: int, code: int) -> None:
         """As `Connection.stream_reset`."""
@@ -168,23 +167,77 @@ class HopConnection(Connection):
     def _told(self, call: HopCall | None, fields: Fields) -> Ended:
         status, message = told_by(fields)
         if status is not StatusCode.OK:
-            return failure(status, message, fields)
+            return failure(status, message, [field for field in fields if field[0] not in OWN_FIELDS])
         if call is None or not call.incoming.is_whole:
-            return failure(StatusCode.INTERNAL, "The response has no message.")
+            return failure(StatusCode.INTERNAL, WITHOUT_MESSAGE)
         return call.incoming.take()
 
-    def body_received(self, stream: int, piece: memoryview, *, ends: bool) -> None:  # noqa: ARG002  # as in its base
+    def body_received(self, stream: int, piece: memoryview, *, ends: bool) -> None:
         """As `Connection.body_received`."""
         call = self._calls.get(stream)
         if call is None:
             return
         try:
             call.incoming.add(piece)
-        except TooLarge:
+        except Unacceptable as error:
             self.give_up(stream)
-            call.end(failure(StatusCode.RESOURCE_EXHAUSTED, TOO_LARGE))
+            call.end(failure(error.status, error.sentence))
+        else:
+            if ends:  # without trailers
+                self._end(stream, failure(StatusCode.INTERNAL, WITHOUT_MESSAGE))
 
     def _end(self, stream: int, ended: Ended) -> None:
         call = self._calls.pop(stream, None)
         if call is not None:
             call.end(ended)
+        if self.outbox.has(stream):
+            self.reset(stream, Code.CANCEL)  # answered before it was read, and what is left of it not wanted
+
+
+class InferCall(Protocol):
+    """A call under way, here or of grpc.aio."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Wait for the serialised response; raises AioRpcError."""
+
+    def cancel(self) -> bool:
+        """End the call."""
+
+
+class Hop:
+    """The way to one worker: `connection` is None where that takes batches over gRPC's own channel alone.
+
+    Once there was one it stays, also when it has ended, so that nothing is sent to a worker of which that is known.
+    """
+
+    def __init__(self, socket: Path, path: str, most_bytes: int) -> None:
+        self._socket, self._path, self._most_bytes = socket, path, most_bytes
+        self.connection: HopConnection | None = None
+        self._closings = 0
+
+    async def open(self, seconds: float) -> None:
+        """Connect where there is no connection that is open, in that time."""
+        closings, old = self._closings, self.connection
+        if old is not None and old.is_open:
+            return
+        new = await self._connected(seconds)
+        if closings == self._closings and self.connection is old:
+            self.connection = new
+        elif new is not None:
+            new.transport.abort()  # the worker is gone meanwhile, or somebody else was quicker
+
+    def close(self) -> None:
+        """End the calls under way as lost."""
+        self._closings += 1
+        if self.connection is not None:
+            self.connection.transport.abort()
+        self.connection = None
+
+    async def _connected(self, seconds: float) -> HopConnection | None:
+        connect = asyncio.get_running_loop().create_unix_connection
+        try:
+            async with asyncio.timeout(seconds):
+                _, connection = await connect(lambda: HopConnection(self._path, self._most_bytes), str(self._socket))
+        except OSError:  # TimeoutError is one
+            return None
+        return connection

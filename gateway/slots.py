@@ -11,13 +11,13 @@ import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2
 
-from gateway.hop import HopConnection, connected
+from gateway.hop import Hop, InferCall
 from gateway.looks import Looks
 from gateway.model_facts import Key, ModelFacts, facts_from
 from inference_core.names import MODELS_REVISION
@@ -46,16 +46,6 @@ class State(enum.Enum):
     READY = "ready"
     DRAINING = "draining"
     SUSPECT = "suspect"
-
-
-class InferCall(Protocol):
-    """A ModelInfer call under way."""
-
-    def __await__(self) -> Any:
-        """Wait for the serialised response; raises AioRpcError."""
-
-    def cancel(self) -> bool:
-        """End the call."""
 
 
 NO_MODELS: Mapping[str, ModelFacts] = {}
@@ -113,7 +103,7 @@ class Slot:
         """Create the channel and follow the worker's health; call it inside the running loop, after every fork."""
         self._channel = grpc.aio.insecure_channel(f"unix:{self.path}", self.options)
         self._infer: Callable[..., InferCall] = self._channel.unary_unary(INFER)
-        self._hop: HopConnection | None = None
+        self._hop = Hop(self.hop_socket, INFER, self.most_bytes)
         self._minder = asyncio.get_running_loop().create_task(self._mind())
         self._suspicion: asyncio.Task[None] | None = None
 
@@ -123,12 +113,13 @@ class Slot:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._close_hop()
+        self._hop.close()
         await self._channel.close()
 
     def is_connected(self) -> bool:
         """Tell whether a batch would reach a worker, as far as is known now."""
-        return self._is_in_touch() if self._hop is None else self._hop.is_open
+        hop = self._hop.connection
+        return self._is_in_touch() if hop is None else hop.is_open
 
     def _is_in_touch(self) -> bool:
         return self._channel.get_state() is grpc.ChannelConnectivity.READY
@@ -144,8 +135,8 @@ class Slot:
 
     def infer(self, request: bytes, timeout: float, metadata: tuple[tuple[str, str], ...]) -> InferCall:
         """Begin a call, with a serialised ModelInferRequest; it fails at once where there is no connection."""
-        if self._hop is not None:
-            return self._hop.call(request, timeout, metadata)
+        if self._hop.connection is not None:
+            return self._hop.connection.call(request, timeout, metadata)
         return self._infer(request, timeout=timeout, metadata=metadata)
 
     def suspect(self) -> None:
@@ -180,7 +171,7 @@ class Slot:
             except Exception:  # whatever a foreign server sends, the slot is minded on
                 log.exception("minding a worker failed", slot=self.number)
             self.connections += 1
-            self._close_hop()
+            self._hop.close()  # what breaks the channel, as a worker that does not answer pings, ends its calls
             self._become(State.ABSENT)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -194,7 +185,7 @@ class Slot:
             async for update in updates:
                 if update.status == SERVING:
                     await self._learn()
-                    await self._open_hop()
+                    await self._hop.open(PROBE_SECONDS)
                     self._become(State.READY)
                     refresher = refresher or asyncio.get_running_loop().create_task(self._refresh())
                 elif self.state is State.CONNECTING or self.state is State.ABSENT:
@@ -281,18 +272,9 @@ class Slot:
             if not await self.answers():
                 await asyncio.sleep(RETRY_SECONDS)
             elif self.state is State.SUSPECT:  # it may have changed meanwhile
-                await self._open_hop()
-                self._become(State.READY)
-
-    async def _open_hop(self) -> None:
-        if self._hop is None or not self._hop.is_open:
-            self._hop = await connected(self.hop_socket, INFER, self.most_bytes, PROBE_SECONDS) or self._hop
-
-    def _close_hop(self) -> None:
-        # What breaks the channel, as a worker that does not answer pings, ends the calls beside it, too.
-        if self._hop is not None:
-            self._hop.transport.abort()
-        self._hop = None
+                await self._hop.open(PROBE_SECONDS)
+                if self.state is State.SUSPECT:
+                    self._become(State.READY)
 
     async def _check(self, seconds: float) -> int:
         request = health_pb2.HealthCheckRequest(service=SERVICE)

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 import hpack
 from grpc import StatusCode
 
-from inference_core.http2 import Code, ConnectionBroken
+from inference_core.http2_frames import Code, ConnectionBroken
 
 Fields = list[tuple[str, str]]
 
@@ -23,7 +23,8 @@ METHOD_POST, SCHEME_HTTP, STATUS_200 = b"\x83", b"\x86", b"\x88"
 LITERAL, INDEXED_NAME_BITS, LENGTH_BITS = 0, 15, 127
 MOST_FIELD_BYTES = 32 * 1024
 UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-TIMEOUT_FORM = re.compile(r"(\d{1,8})([HMSmun])")
+TIMEOUT_FORM = re.compile(r"([0-9]{1,8})([HMSmun])")
+MOST_MESSAGE_BYTES, CUT_ESCAPE = 4096, re.compile("%[0-9A-F]?$")
 MOST_MICROSECONDS = 99_999_999
 PRINTED = "".join(chr(number) for number in range(0x20, 0x7F) if chr(number) != "%")
 STATUSES = {str(status.value[0]): status for status in StatusCode}
@@ -68,7 +69,8 @@ def trailers(status: StatusCode, message: str, fields: Iterable[tuple[str, str]]
     """Return the block that ends a call."""
     ending: Fields = [(STATUS, str(status.value[0])), *fields]
     if message:
-        ending.append((MESSAGE, quote(message, safe=PRINTED)))
+        # Other clients take 8 KiB of fields, and a block has to fit in one frame.
+        ending.append((MESSAGE, CUT_ESCAPE.sub("", quote(message, safe=PRINTED)[:MOST_MESSAGE_BYTES])))
     return literals(ending)
 
 

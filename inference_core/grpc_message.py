@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 
-from inference_core.http2 import Code, ConnectionBroken
+from grpc import StatusCode
+
+from inference_core.http2_frames import Code, ConnectionBroken
 from inference_core.tensors import Buffer
 
 PREFIX = struct.Struct(">BI")
@@ -15,8 +17,17 @@ def prefix(size: int) -> bytes:
     return PREFIX.pack(0, size)
 
 
-class TooLarge(Exception):
-    """The message is larger than this end takes."""
+class Unacceptable(Exception):
+    """The message is none that this end takes: its call ends with that status, sentence and fields."""
+
+    def __init__(self, status: StatusCode, sentence: str, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.fields = status, sentence, fields
+
+
+TOO_LARGE = "The message is larger than its receiver takes (inference.max_message_bytes)."
+COMPRESSED = "Compressed messages are not taken here."
+UNCOMPRESSED = (("grpc-accept-encoding", "identity"),)
 
 
 class Incoming:
@@ -41,7 +52,7 @@ class Incoming:
         return memoryview(message).toreadonly() if isinstance(message, bytearray) else message or b""
 
     def add(self, piece: memoryview) -> None:
-        """Take a piece; raises TooLarge, and ConnectionBroken for what is no single uncompressed message."""
+        """Take a piece; raises Unacceptable, and ConnectionBroken for what is no single message."""
         if self._message is not None:
             self._fill(self._message, piece)
         elif len(self._start) + len(piece) < PREFIX.size:
@@ -52,9 +63,9 @@ class Incoming:
     def _begin(self, piece: memoryview) -> None:
         compressed, size = PREFIX.unpack_from(piece)
         if compressed:
-            raise ConnectionBroken(Code.PROTOCOL_ERROR)
+            raise Unacceptable(StatusCode.UNIMPLEMENTED, COMPRESSED, UNCOMPRESSED)
         if size > self._most:
-            raise TooLarge
+            raise Unacceptable(StatusCode.RESOURCE_EXHAUSTED, TOO_LARGE)
         piece = piece[PREFIX.size :]
         if len(piece) == size:
             self._message, self._filled = bytes(piece), size

@@ -8,68 +8,44 @@ Sources: RFC 9113, and gRPC's PROTOCOL-HTTP2.md.
 from __future__ import annotations
 
 import asyncio
-import enum
-import struct
-from collections import deque
-from collections.abc import Sequence
 from typing import cast
 
-import msgspec
-
-from inference_core.tensors import Buffer
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEAD = struct.Struct(">HBBBI")
-HEAD_BYTES = HEAD.size
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 1, 1, 4, 8, 32
-PRIORITY_BYTES = 5
-TABLE_SIZE, PUSH, MOST_STREAMS, INITIAL_WINDOW, FRAME_SIZE = 1, 2, 3, 4, 5
-SETTING = struct.Struct(">HI")
-NUMBER = struct.Struct(">I")
-FIRST_WINDOW, WIDEST_WINDOW = 65_535, 2**31 - 1
-FIRST_FRAME_SIZE, OUR_FRAME_SIZE = 16_384, 2**20
-MOST_HEADER_BYTES = 64 * 1024
-STREAM_BITS = 0x7FFFFFFF
-
-
-class Code(enum.IntEnum):
-    """Why a stream or connection ends (RFC 9113, 7)."""
-
-    NO_ERROR = 0
-    PROTOCOL_ERROR = 1
-    FLOW_CONTROL_ERROR = 3
-    REFUSED_STREAM = 7
-    CANCEL = 8
-    COMPRESSION_ERROR = 9
-    ENHANCE_YOUR_CALM = 11
-
-
-class ConnectionBroken(Exception):  # never leaves this module's users
-    """The peer does what HTTP/2 or this end does not know; `code` is what it is told."""
-
-    def __init__(self, code: Code) -> None:
-        super().__init__(code.name)
-        self.code = code
-
-
-class Outgoing(msgspec.Struct, gc=False):
-    """A body that its peer's windows do not yet take; `ending` is what follows it, `window` its stream's."""
-
-    stream: int
-    body: deque[memoryview]
-    window: int
-    ending: bytes
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """Return a frame's bytes."""
-    return HEAD.pack(len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream) + payload
-
-
-def data_head(size: int, flags: int, stream: int) -> bytes:
-    """Return what stands before so many bytes of DATA."""
-    return HEAD.pack(size >> 8, size & 0xFF, DATA, flags, stream)
+from inference_core.http2_frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FIRST_FRAME_SIZE,
+    FIRST_WINDOW,
+    FRAME_SIZE,
+    GOAWAY,
+    HEAD,
+    HEAD_BYTES,
+    HEADERS,
+    INITIAL_WINDOW,
+    LARGEST_FRAME_SIZE,
+    MOST_HEADER_BYTES,
+    MOST_STREAMS,
+    NUMBER,
+    OUR_FRAME_SIZE,
+    PADDED,
+    PING,
+    PRIORITY_BYTES,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTING,
+    SETTINGS,
+    STREAM_BITS,
+    TABLE_SIZE,
+    WIDEST_WINDOW,
+    WINDOW_UPDATE,
+    WITH_PRIORITY,
+    Code,
+    ConnectionBroken,
+    frame,
+)
+from inference_core.http2_outbox import Outbox
 
 
 class Connection(asyncio.Protocol):
@@ -79,6 +55,7 @@ class Connection(asyncio.Protocol):
     """
 
     transport: asyncio.Transport
+    outbox: Outbox
 
     def __init__(self, most_streams: int) -> None:
         self.is_open = False
@@ -89,10 +66,6 @@ class Connection(asyncio.Protocol):
         self._left = self._stream = 0
         self._ends = False
         self._received = 0
-        self._window = FIRST_WINDOW
-        self._first_window = FIRST_WINDOW
-        self._frame_size = FIRST_FRAME_SIZE
-        self._waiting: deque[Outgoing] = deque()
 
     # What subclasses do
 
@@ -112,11 +85,16 @@ class Connection(asyncio.Protocol):
         """Expect nothing more for streams that are newer."""
         raise NotImplementedError
 
+    def will_send(self, stream: int) -> bool:
+        """Tell whether a stream's body is still to come from this end, so that its window counts already."""
+        raise NotImplementedError
+
     # Receiving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As `asyncio.Protocol.connection_made`: send our settings, and widen the connection's window."""
         self.transport = cast("asyncio.Transport", transport)
+        self.outbox = Outbox(self.transport)
         self.is_open = True
         settings = {TABLE_SIZE: 0, INITIAL_WINDOW: WIDEST_WINDOW, FRAME_SIZE: OUR_FRAME_SIZE}
         settings[MOST_STREAMS] = self._most_streams
@@ -131,6 +109,12 @@ class Connection(asyncio.Protocol):
         except ConnectionBroken as error:
             self.leave(error.code)
             self.transport.close()
+            self.connection_lost(error)  # a peer that reads nothing would keep the transport, and those who wait
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # as in its base
+        """As `asyncio.Protocol.connection_lost`; may come twice."""
+        self.is_open = False
+        self.outbox.clear()
 
     def _take(self, data: bytes) -> None:
         if self._rest:
@@ -188,7 +172,7 @@ class Connection(asyncio.Protocol):
         elif kind == PING and not flags & ACK:
             self.transport.write(frame(PING, ACK, 0, payload))
         elif kind == RST_STREAM:
-            self._drop(stream)
+            self.outbox.drop(stream)
             self.stream_reset(stream, _number(payload))
         elif kind == GOAWAY:
             self.peer_leaves(_number(payload) & STREAM_BITS)
@@ -224,72 +208,26 @@ class Connection(asyncio.Protocol):
 
     def reset(self, stream: int, code: Code) -> None:
         """Give a stream up."""
-        self._drop(stream)
+        self.outbox.drop(stream)
         self.transport.write(frame(RST_STREAM, 0, stream, NUMBER.pack(code)))
 
-    def send(self, stream: int, before: bytes, body: Sequence[Buffer], ending: bytes = b"") -> None:
-        """Send frames, a body as DATA, and frames after it; without an ending the body is the stream's end."""
-        size = sum([len(part) for part in body])
-        if size <= self._frame_size and size <= self._window and size <= self._first_window and not self._waiting:
-            self._window -= size
-            head = data_head(size, 0 if ending else END_STREAM, stream)
-            self.transport.write(b"".join((before, head, *body, ending)))
-            return
-        self.transport.write(before)
-        self._waiting.append(Outgoing(stream, deque([memoryview(part) for part in body]), self._first_window, ending))
-        self._pump()
-
-    def _pump(self) -> None:
-        # In turn, so that a body whose stream has no window holds none of the others back.
-        stuck: deque[Outgoing] = deque()
-        while self._waiting and self._window > 0:
-            outgoing = self._waiting.popleft()
-            if outgoing.window <= 0:
-                stuck.append(outgoing)
-            elif not self._send_some(outgoing):
-                self._waiting.append(outgoing)
-        self._waiting.extendleft(reversed(stuck))
-
-    def _send_some(self, outgoing: Outgoing) -> bool:
-        part = outgoing.body.popleft()
-        size = min(len(part), self._frame_size, self._window, outgoing.window)
-        if size < len(part):
-            outgoing.body.appendleft(part[size:])
-        self._window -= size
-        outgoing.window -= size
-        is_last = not outgoing.body
-        flags = END_STREAM if is_last and not outgoing.ending else 0
-        self.transport.writelines([data_head(size, flags, outgoing.stream), part[:size]])
-        if is_last and outgoing.ending:
-            self.transport.write(outgoing.ending)
-        return is_last
-
     def _widen(self, stream: int, size: int) -> None:
-        if not stream:
-            self._window += size
-            if self._window > WIDEST_WINDOW:
-                raise ConnectionBroken(Code.FLOW_CONTROL_ERROR)
-        for outgoing in self._waiting:
-            if outgoing.stream == stream:
-                outgoing.window += size
-        self._pump()
+        if stream:
+            self.outbox.widen_stream(stream, size, is_awaited=self.will_send(stream))
+        else:
+            self.outbox.widen(size)
 
     def _settings(self, payload: bytes) -> None:
         if len(payload) % SETTING.size:
             raise ConnectionBroken(Code.PROTOCOL_ERROR)
         for name, value in SETTING.iter_unpack(payload):
             if name == INITIAL_WINDOW:
-                for outgoing in self._waiting:
-                    outgoing.window += value - self._first_window
-                self._first_window = value
+                self.outbox.begin_windows_at(value)
             elif name == FRAME_SIZE:
-                self._frame_size = max(FIRST_FRAME_SIZE, value)
+                if not FIRST_FRAME_SIZE <= value <= LARGEST_FRAME_SIZE:
+                    raise ConnectionBroken(Code.PROTOCOL_ERROR)
+                self.outbox.frame_size = value
         self.transport.write(frame(SETTINGS, ACK, 0, b""))
-        self._pump()
-
-    def _drop(self, stream: int) -> None:
-        if self._waiting:
-            self._waiting = deque(outgoing for outgoing in self._waiting if outgoing.stream != stream)
 
 
 def _number(payload: bytes) -> int:

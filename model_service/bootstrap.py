@@ -6,12 +6,9 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import version
-from typing import cast
 
-import grpc
 import msgspec
 import structlog
 from grpc_health.v1.health import aio as health_aio
@@ -25,14 +22,13 @@ from model_service import memory
 from model_service.border import observed
 from model_service.call_spans import CallSpans
 from model_service.engine import BoundsOfModel, Computing, Engine
-from model_service.hop import HopServer
 from model_service.isolation import Isolation
 from model_service.library import Library
 from model_service.observation import Keeping, Observer
 from model_service.origin_servicer import OriginServicer
 from model_service.placing import Loading
 from model_service.registry import Registry
-from model_service.server import INFER, Health, Register, build_server, drain
+from model_service.server import Health, Register, build_hop, build_server, drain
 from model_service.servicer import OpenInferenceServicer
 from model_service.slot import SlotLock
 from otel import tracing
@@ -67,7 +63,7 @@ async def serve(settings: Settings, slot: int) -> None:
     library = Library(registry, engine, _loading(settings), health.follow)
     services = _services(settings, registry, engine, library, health, observer)
     server = build_server(settings.inference, _addresses(settings, slot), services)
-    hop = _hop(settings, services)
+    hop = build_hop(settings.inference, services)
     await health.starting()
     await server.start()
     await hop.open(settings.hop_socket(slot))
@@ -177,13 +173,6 @@ def _services(  # noqa: PLR0913, PLR0917  # everything that answers
         lambda server: add_GRPCInferenceServiceServicer_to_server(protocol, observed(server, observer)),
         health.register,
     )
-
-
-def _hop(settings: Settings, services: Iterable[Register]) -> HopServer:
-    hop = HopServer(INFER, settings.inference.max_message_bytes)
-    for add in services:
-        add(cast("grpc.aio.Server", hop))
-    return hop
 
 
 def _bracketed(host: str) -> str:

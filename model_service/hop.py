@@ -7,6 +7,7 @@ client may call it; what it does not have is streams, compression and TLS (docs/
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -27,20 +28,20 @@ from inference_core.grpc_headers import (
     timeout_seconds,
     trailers,
 )
-from inference_core.grpc_message import Incoming, TooLarge, prefix
-from inference_core.http2 import (
+from inference_core.grpc_message import Incoming, Unacceptable, prefix
+from inference_core.http2 import Connection
+from inference_core.http2_frames import (
     END_HEADERS,
     END_STREAM,
     HEADERS,
     PREFACE,
     Code,
-    Connection,
     ConnectionBroken,
     frame,
 )
 
 MOST_STREAMS = 1000
-TOO_LARGE = "The message is larger than this worker takes (inference.max_message_bytes)."
+LOOK_SECONDS = 0.01
 Pairs = tuple[tuple[str, str], ...]
 log = structlog.get_logger()
 
@@ -113,9 +114,9 @@ class HopServer:
         self._server.close()
         for connection in list(self.connections):
             connection.refuse()
-        tasks = [task for connection in self.connections for task in connection.tasks.values()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace)
+        patience = math.inf if grace is None else now() + grace
+        while now() < patience and any(it.is_busy for it in self.connections):  # noqa: ASYNC110  # windows tell no event
+            await asyncio.sleep(LOOK_SECONDS)  # what waits for a peer's window tells no event
         for connection in list(self.connections):
             connection.transport.close()
 
@@ -163,12 +164,13 @@ class HopConnection(Connection):
         super().connection_made(transport)
         self._server.connections.add(self)
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # as in its base
-        """As `asyncio.Protocol.connection_lost`: nobody waits any more."""
-        self.is_open = False
+    def connection_lost(self, error: Exception | None) -> None:
+        """As `Connection.connection_lost`: nobody waits any more."""
+        super().connection_lost(error)
         self._server.connections.discard(self)
-        for task in self.tasks.values():
-            task.cancel()
+        self._asked.clear()
+        for stream in list(self.tasks):
+            self.tasks.pop(stream).cancel()
 
     def data_received(self, data: bytes) -> None:
         """As `Connection.data_received`, after the client's preface."""
@@ -179,6 +181,15 @@ class HopConnection(Connection):
                 return
             data, self._begun = self._begun[len(PREFACE) :], self._begun[: len(PREFACE)]
         super().data_received(data)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call arrives, runs, or is being answered."""
+        return bool(self._asked or self.tasks or self.outbox)
+
+    def will_send(self, stream: int) -> bool:
+        """As `Connection.will_send`: its answer."""
+        return stream in self._asked or stream in self.tasks
 
     def refuse(self) -> None:
         """Take no new calls."""
@@ -200,7 +211,7 @@ class HopConnection(Connection):
         if stream <= self._last_stream or not stream % 2:
             raise ConnectionBroken(Code.PROTOCOL_ERROR)
         self._last_stream = stream
-        if not self.is_open or len(self._asked) + len(self.tasks) >= MOST_STREAMS:
+        if not self.is_open or len(self._asked) + len(self.tasks) + len(self.outbox) >= MOST_STREAMS:
             self.reset(stream, Code.REFUSED_STREAM)
             return
         path = next((value for name, value in fields if name == PATH), "")
@@ -217,19 +228,25 @@ class HopConnection(Connection):
             return
         try:
             asked.incoming.add(piece)
-        except TooLarge:
-            self._fail(stream, StatusCode.RESOURCE_EXHAUSTED, TOO_LARGE)
+        except Unacceptable as error:
+            self._fail(stream, error.status, error.sentence, error.fields)
             return
-        if ends:
+        if ends and asked.incoming.is_whole:
             del self._asked[stream]
             self.tasks[stream] = self._loop.create_task(self._answer(stream, asked))
+        elif ends:
+            self._fail(stream, StatusCode.INTERNAL, "The request ended before its message did.")
 
     async def _answer(self, stream: int, asked: Asked) -> None:
         context = asked.context
         try:
             response = asked.encoded(await asked.answer())
         except Aborted as end:
-            self._fail(stream, end.status, end.message, end.fields)
+            self._fail(stream, end.status, end.message, end.fields or context.trailing)
+        except asyncio.CancelledError:
+            if stream in self.tasks:  # nobody left: the handler gave up by itself
+                self._fail(stream, StatusCode.CANCELLED, "The call was cancelled in the worker.")
+            raise
         except Exception:
             log.exception("a handler failed")
             self._fail(stream, StatusCode.UNKNOWN, "Unexpected error in the worker; see its log.")
@@ -239,12 +256,16 @@ class HopConnection(Connection):
             self.tasks.pop(stream, None)
 
     def _respond(self, stream: int, response: bytes, fields: Pairs) -> None:
+        if self.transport.is_closing():
+            return
         ending = ENDED_WELL + literals(fields) if fields else ENDED_WELL
         before = frame(HEADERS, END_HEADERS, stream, RESPONSE_START)
         after = frame(HEADERS, END_HEADERS | END_STREAM, stream, ending)
-        self.send(stream, before, (prefix(len(response)), response), after)
+        self.outbox.send(stream, before, (prefix(len(response)), response), after)
 
     def _fail(self, stream: int, status: StatusCode, message: str, fields: Pairs = ()) -> None:
+        if self.transport.is_closing():
+            return
         block = RESPONSE_START + trailers(status, message, fields)
         self.transport.write(frame(HEADERS, END_HEADERS | END_STREAM, stream, block))
         if self._asked.pop(stream, None) is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import grpc
 import structlog
@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from inference_core.deadline import Deadline
 from inference_core.errors import ConfigurationError
 from inference_core.settings import Inference
+from model_service.hop import HopServer
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 SERVICES = ("ModelInference", "inference.GRPCInferenceService", "grpc.health.v1.Health", reflection.SERVICE_NAME)
@@ -47,6 +48,14 @@ def build_server(
         except RuntimeError as error:
             raise ConfigurationError(f"Cannot listen on {address}: is another program using it?") from error
     return server
+
+
+def build_hop(settings: Inference, register: Iterable[Register]) -> HopServer:
+    """Return the server of the slot's own socket for gateways, which answers with the same services."""
+    hop = HopServer(INFER, settings.max_message_bytes)
+    for add in register:
+        add(cast("grpc.aio.Server", hop))
+    return hop
 
 
 def _options(settings: Inference) -> list[tuple[str, Any]]:

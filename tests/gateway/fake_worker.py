@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
-from gateway.slots import SERVICE
+from gateway.slots import INFER, SERVICE
 from inference_core.members import PARAMETER, Member, from_text
 from inference_core.tensors import Arrays, read_tensors, write_outputs
 from inference_pb import open_inference_pb2 as wire
@@ -22,6 +22,7 @@ from inference_pb.open_inference_pb2_grpc import (
     GRPCInferenceServiceServicer,
     add_GRPCInferenceServiceServicer_to_server,
 )
+from model_service.hop import HopServer
 from tests.gateway.line import Line
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -29,6 +30,7 @@ Answer = Callable[[str, Arrays], Arrays]
 Models = dict[str, int | None]
 
 MODELS: Models = {"sentiment": 64, "v1-mock": 64, "other": 1, "embedder": 64, "tiny": 64}
+MOST_BYTES = 64 * 1024 * 1024
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -216,22 +218,27 @@ class FakeWorker(GRPCInferenceServiceServicer):
 
 
 class Running:
-    """A fake worker that serves, with its health and the line to it."""
+    """A fake worker that serves, with its health and the line to it; a foreign one takes batches over gRPC's alone."""
 
-    def __init__(self, worker: FakeWorker, socket: Path) -> None:
+    def __init__(self, worker: FakeWorker, socket: Path, *, is_foreign: bool) -> None:
         self.worker = worker
-        self._back = socket.with_suffix(".back")
-        self.line = Line(socket, self._back)
+        self.socket = socket
+        backs = {front: front.with_name(f"{front.name}.back") for front in (socket, socket.with_suffix(".hop"))}
+        self._back, self._hop_back = backs.values()
+        self.line = Line({socket: self._back} if is_foreign else backs)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server()
+        self.hop = HopServer(INFER, MOST_BYTES)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         add_GRPCInferenceServiceServicer_to_server(worker, self._server)
+        add_GRPCInferenceServiceServicer_to_server(worker, cast("grpc.aio.Server", self.hop))
         self._server.add_insecure_port(f"unix:{self._back}")
 
     async def start(self, *, healthy: bool = True) -> None:
         """Serve."""
         await self.tell(healthy=healthy)
         await self._server.start()
+        await self.hop.open(self._hop_back)
         await self.line.open()
 
     async def tell(self, *, healthy: bool) -> None:
@@ -241,13 +248,16 @@ class Running:
     async def stop(self) -> None:
         """End."""
         await self.line.close()
+        await self.hop.stop(0)
         await self._server.stop(None)
 
 
 @asynccontextmanager
-async def serving(worker: FakeWorker, socket: Path, *, healthy: bool = True) -> AsyncIterator[Running]:
+async def serving(
+    worker: FakeWorker, socket: Path, *, healthy: bool = True, is_foreign: bool = False
+) -> AsyncIterator[Running]:
     """Serve a fake worker on a Unix socket."""
-    running = Running(worker, socket)
+    running = Running(worker, socket, is_foreign=is_foreign)
     await running.start(healthy=healthy)
     try:
         yield running

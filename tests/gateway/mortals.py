@@ -33,7 +33,7 @@ class Mortal:
     async def _before(self, asked: Asked) -> None:
         assert self._hop is not None
         (running,) = [running for running in self._hop.running if running.worker is self.fake]
-        note = running.line.front.with_suffix(".alone")
+        note = running.socket.with_suffix(".alone")
         note.unlink(missing_ok=True)  # as a worker does that has started again
         if not self.deadly(asked):
             return

@@ -227,7 +227,7 @@ async def test_a_hung_event_loop_gets_nothing_more() -> None:
     async with hop(FakeWorker(answer=echo), FakeWorker(answer=echo)) as two:
         two.running[0].line.cut()
         await two.ready(1)
-        with process(two.running[0].line.front):
+        with process(two.running[0].socket):
             await two.ready(2)
             started = time.monotonic()
             assert class_of(await two.ask(HANGS)) == HANGS

@@ -160,7 +160,7 @@ async def test_replay_stays_inside_the_deadline() -> None:
 async def test_a_killed_process_costs_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A real process that aborts in the middle of a batch: only the input that did it gets no answer."""
     async with hop(FakeWorker(answer=echo), FakeWorker(answer=echo)) as two:
-        front = two.running[0].line.front
+        front = two.running[0].socket
         two.running[0].line.cut()
         await two.ready(1)
         with process(front) as popen:

@@ -37,7 +37,7 @@ from model_service.origin_servicer import OriginServicer
 from model_service.placing import Loading
 from model_service.registry import LoadedModel, Registry
 from model_service.repository import ModelOnDisk
-from model_service.server import Health, build_server
+from model_service.server import Health, Register, build_hop, build_server
 from model_service.servicer import OpenInferenceServicer
 from otel.allowance import Allowance
 from otel.logs import add_subject, add_trace_ids
@@ -175,6 +175,7 @@ class Worker:
 
     server: grpc.aio.Server
     channel: grpc.aio.Channel
+    hop: open_inference_pb2_grpc.GRPCInferenceServiceAsyncStub
     health: Health
     registry: Registry
     engine: Engine
@@ -225,14 +226,19 @@ async def starting_worker(*given: LoadedModel, **options: Any) -> AsyncIterator[
         registry, engine, library, lambda: health.ready, version="1.2.3", default_deadline=chosen.default_deadline
     )
     with tempfile.TemporaryDirectory(prefix="hub-") as folder:
-        address = f"unix:{folder}/worker.sock"
-        server = _server(address, engine, protocol, observer, health)
+        address, hop_socket = f"unix:{folder}/worker.sock", Path(folder) / "worker.hop"
+        services = _services(engine, protocol, observer, health)
+        server, hop = build_server(SETTINGS, [address], services), build_hop(SETTINGS, services)
         await health.starting()
         await server.start()
+        await hop.open(hop_socket)
+        at_hop = grpc.aio.insecure_channel(f"unix:{hop_socket}")
         try:
-            async with grpc.aio.insecure_channel(address) as channel:
-                yield Worker(server, channel, health, registry, engine, library, spans, capture.entries)
+            async with grpc.aio.insecure_channel(address) as channel, at_hop:
+                hop_stub = open_inference_pb2_grpc.GRPCInferenceServiceStub(at_hop)
+                yield Worker(server, channel, hop_stub, health, registry, engine, library, spans, capture.entries)
         finally:
+            await hop.stop(0)
             await server.stop(None)
             await library.close()
             await engine.close()
@@ -261,20 +267,16 @@ def call_to(request_id: str = "r") -> Call:
     return Call("service/Method", RequestTraces(Telemetry(otlp_endpoint="")).begin(""), request_id)
 
 
-def _server(
-    address: str, engine: Engine, protocol: OpenInferenceServicer, observer: Observer, health: Health
-) -> grpc.aio.Server:
+def _services(
+    engine: Engine, protocol: OpenInferenceServicer, observer: Observer, health: Health
+) -> tuple[Register, ...]:
     origin = OriginServicer(engine, PREDICT, 30.0)
-    return build_server(
-        SETTINGS,
-        [address],
-        [
-            lambda server: inference_pb2_grpc.add_ModelInferenceServicer_to_server(origin, observed(server, observer)),
-            lambda server: open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-                protocol, observed(server, observer)
-            ),
-            health.register,
-        ],
+    return (
+        lambda server: inference_pb2_grpc.add_ModelInferenceServicer_to_server(origin, observed(server, observer)),
+        lambda server: open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+            protocol, observed(server, observer)
+        ),
+        health.register,
     )
 
 
