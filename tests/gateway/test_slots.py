@@ -9,14 +9,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gateway.slots import Slot, State
 from gateway.workers import Workers
+from inference_core.raw_messages import request_bytes
+from inference_pb import open_inference_pb2 as wire
 from tests.gateway.fake_worker import FakeWorker, serving
 from tests.gateway.hop import MEGABYTE, hop
 from tests.gateway.worker_process import process
 from tests.waiting import eventually
+
+REQUEST = request_bytes(wire.ModelInferRequest(model_name="tiny"), {"features": np.full((1, 2), 7, "<f4")})
 
 
 @pytest.fixture
@@ -63,6 +68,29 @@ async def test_a_worker_that_loads_and_serves(socket: Path) -> None:
         assert seen == [State.CONNECTING, State.READY]
         assert {name: facts.max_rows for name, facts in slot.models.items()} == running.worker.models
         assert "late" not in slot.models
+
+
+async def test_a_worker_that_is_not_ours_is_asked_over_its_channel(socket: Path) -> None:
+    """Another server in a worker's place has no socket for batches, and gets them as any client's."""
+    async with slot_at(socket) as (slot, _), serving(FakeWorker(), socket, is_foreign=True) as running:
+        await becomes(slot, State.READY)
+        assert slot.is_connected()
+        await slot.infer(REQUEST, 5.0, ())
+        assert [asked.values for asked in running.worker.calls] == [[7]]
+
+
+async def test_a_broken_hop_is_opened_again_before_more_work_comes(socket: Path) -> None:
+    """A connection that breaks alone takes its worker's batches with it, and the next ones get a new one."""
+    async with slot_at(socket) as (slot, seen), serving(FakeWorker(), socket) as running:
+        await becomes(slot, State.READY)
+        for connection in list(running.hop.connections):
+            connection.transport.abort()
+        await eventually(lambda: not slot.is_connected(), "the connection's end")
+        slot.suspect()
+        await becomes(slot, State.READY)
+        assert slot.is_connected()
+        await slot.infer(REQUEST, 5.0, ())
+        assert seen == [State.READY, State.SUSPECT, State.READY]
 
 
 async def test_a_worker_that_drains_and_leaves(socket: Path) -> None:
