@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
@@ -103,7 +104,8 @@ def load(model: ModelOnDisk, parameters: Mapping[str, Parameter]) -> Runtime:
     except ConfigurationError as error:
         raise _refusal(name, file, error.message) from error
     except (Exception, SystemExit) as error:
-        raise _refusal(name, file, f"{type(error).__name__}: {error}{_advice(error, model.folder)}") from error
+        place = _place(error, model.folder)
+        raise _refusal(name, file, f"{type(error).__name__}{place}: {error}{_advice(error, model.folder)}") from error
     return PythonRuntime(loaded, name)
 
 
@@ -132,6 +134,14 @@ def _construct(module: ModuleType, folder: Path, parameters: Mapping[str, Parame
 def _refusal(name: str, file: Path, reason: str) -> ConfigurationError:
     _forget(name)
     return ConfigurationError(f"Model file {file} cannot be loaded: {reason}")
+
+
+def _place(error: BaseException, folder: Path) -> str:
+    """Return the last line of the version's own files that the error came through."""
+    if isinstance(error, SyntaxError):
+        return ""  # it names its line itself
+    own = [step for step in traceback.extract_tb(error.__traceback__) if Path(step.filename).is_relative_to(folder)]
+    return f" in line {own[-1].lineno} of {Path(own[-1].filename).relative_to(folder)}" if own else ""
 
 
 def _advice(error: BaseException, folder: Path) -> str:
