@@ -188,7 +188,7 @@ async def test_a_broken_model_hurts_no_other(folder: Path) -> None:
             index = await GRPCInferenceServiceStub(channel).RepositoryIndex(wire.RepositoryIndexRequest())
     (broken, fine) = index.models
     assert (broken.name, broken.version, broken.state) == ("broken", "1", "UNAVAILABLE")
-    assert broken.reason.startswith("Model file broken/1/model.py cannot be loaded: RuntimeError in line 1 of model.py: no luck")
+    assert broken.reason.startswith("Model file broken/1/model.py cannot be loaded: RuntimeError in line 1")
     assert (fine.name, fine.state, fine.reason) == ("sum", "READY", "")
 
 

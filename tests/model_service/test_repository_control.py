@@ -63,7 +63,8 @@ async def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         status, sentence = await load(worker, "m")
         assert (status, sentence) == (
             StatusCode.INVALID_ARGUMENT,
-            "Model m cannot be loaded: Model file m/1/model.py cannot be loaded: OSError in line 1 of model.py: no weights",
+            "Model m cannot be loaded: "
+            "Model file m/1/model.py cannot be loaded: OSError in line 1 of model.py: no weights",
         )
         assert (await states(worker))["m"][0] == "UNAVAILABLE"
         for name in ("nobody", "../m", ""):
