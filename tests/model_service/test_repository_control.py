@@ -58,13 +58,12 @@ async def test_a_model_is_loaded_asked_and_unloaded(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     """A broken model is INVALID_ARGUMENT with its file, an unknown one NOT_FOUND, and the index keeps the reason."""
-    write_version(tmp_path, "1", "raise OSError('no weights')")
+    write_version(tmp_path, "1", "raise OSError('oh')")
     async with running_worker(loaded("other"), loading=Loading((tmp_path,))) as worker:
         status, sentence = await load(worker, "m")
         assert (status, sentence) == (
             StatusCode.INVALID_ARGUMENT,
-            "Model m cannot be loaded: "
-            "Model file m/1/model.py cannot be loaded: OSError in line 1 of model.py: no weights",
+            "Model m cannot be loaded: Model file m/1/model.py cannot be loaded: OSError in line 1 of model.py: oh",
         )
         assert (await states(worker))["m"][0] == "UNAVAILABLE"
         for name in ("nobody", "../m", ""):
