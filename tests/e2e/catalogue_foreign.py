@@ -66,6 +66,9 @@ async ([gateway, changes]) => {
   return ends;
 }
 """
+STEADY = 4
+"""How many looks at the numbers have to agree: what the row before has asked may still be counted."""
+
 READS = """
 async ([gateway, paths]) => Promise.all(paths.map((path) => fetch(gateway + path).then((one) => one.text(), () => "")))
 """
@@ -121,7 +124,7 @@ def _settled(client: httpx.Client) -> tuple[Any, ...]:
 
     def same() -> bool:
         seen.append(_state(client))
-        return seen[-1] == seen[-2]
+        return len(seen) >= STEADY and all(state == seen[-1] for state in seen[-STEADY:])
 
     wait_for(same, "settled numbers", interval=0.5)
     return seen[-1]

@@ -45,7 +45,7 @@ async def test_a_handler_sees_metadata_and_deadline_and_tells_an_end() -> None:
         assert ("reason", "gone") in tuple(await call.trailing_metadata())
     key, remaining, peer = seen
     assert (key, peer) == ("v" * 300, "unix:")
-    assert 0 < remaining <= 5.0
+    assert 0 < remaining < 5.1  # gRPC rounds up to what it can write
 
 
 async def test_fields_follow_an_answer() -> None:
