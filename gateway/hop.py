@@ -79,10 +79,14 @@ class HopCall:
         self._connection.give_up(self._stream)
         self.end(failure(StatusCode.DEADLINE_EXCEEDED, LATE))
 
-    def end(self, ended: Ended) -> None:
-        """Tell who waits."""
+    def stop_timer(self) -> None:
+        """Forget the deadline, which a call that was never sent does not have."""
         if self.timer is not None:
             self.timer.cancel()
+
+    def end(self, ended: Ended) -> None:
+        """Tell who waits."""
+        self.stop_timer()
         if not self._future.done():
             self._future.set_result(ended)
 
@@ -124,8 +128,7 @@ class HopConnection(Connection):
         """Forget a call, and tell the worker that nobody waits for it."""
         call = self._calls.pop(stream, None)
         if call is not None:
-            if call.timer is not None:
-                call.timer.cancel()
+            call.stop_timer()
             self.reset(stream, Code.CANCEL)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -11,7 +11,7 @@ HEAD_BYTES = HEAD.size
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 1, 1, 4, 8, 32
 PRIORITY_BYTES = 5
-TABLE_SIZE, PUSH, MOST_STREAMS, INITIAL_WINDOW, FRAME_SIZE = 1, 2, 3, 4, 5
+TABLE_SIZE, MOST_STREAMS, INITIAL_WINDOW, FRAME_SIZE = 1, 3, 4, 5
 SETTING = struct.Struct(">HI")
 NUMBER = struct.Struct(">I")
 FIRST_WINDOW, WIDEST_WINDOW = 65_535, 2**31 - 1
@@ -32,7 +32,7 @@ class Code(enum.IntEnum):
     ENHANCE_YOUR_CALM = 11
 
 
-class ConnectionBroken(Exception):  # never leaves this module's users
+class ConnectionBroken(Exception):
     """The peer does what HTTP/2 or this end does not know; `code` is what it is told."""
 
     def __init__(self, code: Code) -> None:

@@ -46,8 +46,8 @@ Pairs = tuple[tuple[str, str], ...]
 log = structlog.get_logger()
 
 
-class Aborted(Exception):  # how a handler ends its call, as grpc.aio.AbortError is
-    """A handler ended its call with a status."""
+class Aborted(Exception):
+    """A handler ended its call with a status, as grpc.aio.AbortError says it."""
 
     def __init__(self, status: StatusCode, message: str, fields: Pairs) -> None:
         super().__init__(message)
@@ -116,7 +116,7 @@ class HopServer:
             connection.refuse()
         patience = math.inf if grace is None else now() + grace
         while now() < patience and any(it.is_busy for it in self.connections):  # noqa: ASYNC110  # windows tell no event
-            await asyncio.sleep(LOOK_SECONDS)  # what waits for a peer's window tells no event
+            await asyncio.sleep(LOOK_SECONDS)
         for connection in list(self.connections):
             connection.transport.close()
 
