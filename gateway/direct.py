@@ -16,10 +16,13 @@ from gateway.predictions import Predictions
 from gateway.replies import Fields, Reply, Work
 from gateway.timeouts import deadline_of, is_background
 from inference_core import errors
+from inference_core.admission import SENTENCES
+from inference_core.deadline import Deadline
+from inference_core.errors import retry_seconds
 from inference_core.inference import Inference
 from inference_core.settings import Gateway, Traffic
 
-OK, CLIENT_LEFT, UNEXPECTED = 200, 499, 500
+OK, CLIENT_LEFT, UNEXPECTED, UNAVAILABLE = 200, 499, 500, 503
 
 
 class DirectPredict:
@@ -34,12 +37,38 @@ class DirectPredict:
 
     def __call__(self, fields: Fields, body: bytes, reply: Callable[[Reply], None]) -> Work:
         """Begin to answer; `reply` is called once, unless the client leaves before."""
-        observed = self.observer.begin(
-            "POST", _text(fields, b"x-request-id"), _text(fields, b"traceparent"), _text(fields, b"tracestate")
-        )
-        work = Prediction(self, observed, reply)
+        work = Prediction(self, self._observed(fields), reply)
         work.begin(fields, body)
         return work
+
+    def turn_away(self, fields: Fields, body: bytes) -> Reply | None:
+        """Answer what would only be late, while others like it are refused, too; None where it may come in.
+
+        Under overload most requests end here, so nothing is made of one: a refusal must stay cheap beside an answer.
+        """
+        if not self.predictions.is_refusing or self.user_header in fields or self.version_header in fields:
+            return None
+        try:
+            deadline, background = self.terms(fields)
+            model, verdict = self.predictions.verdict(body, deadline, background=background)
+        except errors.InvalidInput:
+            return None  # for its own reason
+        if verdict is None:
+            return None
+        observed = self._observed(fields)
+        self.observer.turn_away(observed, PREDICT, model, verdict.reason)
+        retry_after, ids = retry_seconds(verdict.wait_seconds), (observed.request_id, observed.trace.trace_id)
+        return Reply(UNAVAILABLE, body_of(SENTENCES[verdict.reason]), *ids, retry_after)
+
+    def terms(self, fields: Fields) -> tuple[Deadline, bool]:
+        """Return until when an answer is wanted, and whether it gives way to others'; raises InvalidInput."""
+        deadline = deadline_of(_optional(fields, b"x-request-timeout"), self.deadline)
+        return deadline, is_background(_optional(fields, b"x-priority"))
+
+    def _observed(self, fields: Fields) -> Observed:
+        return self.observer.begin(
+            "POST", _text(fields, b"x-request-id"), _text(fields, b"traceparent"), _text(fields, b"tracestate")
+        )
 
 
 class Prediction:
@@ -58,8 +87,7 @@ class Prediction:
         """Queue the request, or fail it."""
         observed, route = self._observed, self._route
         try:
-            deadline = deadline_of(_optional(fields, b"x-request-timeout"), route.deadline)
-            background = is_background(_optional(fields, b"x-priority"))
+            deadline, background = route.terms(fields)
             self._call = call = Call(deadline, observed.request_id, observed.trace, background)
             if route.user_header in fields or route.version_header in fields:
                 call.key, call.wanted = _text(fields, route.user_header), _text(fields, route.version_header)

@@ -24,6 +24,7 @@ from gateway.suspicions import Suspicions
 from gateway.tally import Tally
 from gateway.workers import Workers
 from inference_core import errors
+from inference_core.admission import Verdict
 from inference_core.batching import Batcher, Entry
 from inference_core.deadline import Deadline, now
 from inference_core.inference import Inference
@@ -88,6 +89,8 @@ class Dispatcher:
             tally,
         )
         self._queues = Queues(self._shared, settings)
+        self.is_refusing = False
+        """Whether the last request that was checked was refused, so that others will be, too."""
         tally.load = self._queues.load
         workers.listen(self._changed)
 
@@ -121,9 +124,17 @@ class Dispatcher:
     def check(self, model: str, call: Call, version: str = "") -> None:
         """Raise Overloaded where a request for a model would be late, before its inputs are made: refusing is cheap."""
         queue = self._queues.by_key.get((model, version))
-        if queue is not None:
-            call.model, time = model, now()
-            queue.admission.check(call.deadline.at - time, time, background=call.background)
+        if queue is None:
+            return
+        call.model, time = model, now()
+        self.is_refusing = True
+        queue.admission.check(call.deadline.at - time, time, background=call.background)
+        self.is_refusing = False
+
+    def verdict(self, model: str, deadline: Deadline, *, background: bool) -> Verdict | None:
+        """Return why `check` would raise for a model's default version, or None."""
+        queue, time = self._queues.by_key.get((model, "")), now()
+        return None if queue is None else queue.admission.verdict(deadline.at - time, time, background=background)
 
     def ask(self, model: str, inputs: Arrays, call: Call, version: str = "") -> Asked:
         """Queue a request for a known model and return where its answer will be; raises as `infer` does."""

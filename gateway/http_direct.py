@@ -111,13 +111,14 @@ class DirectExchange:
             return
         self.response_started = True
         self._work = None
-        self.transport.write(_rendered(reply, self._default_fields, keep_alive=self.keep_alive))
+        self.transport.write(rendered(reply, self._default_fields, keep_alive=self.keep_alive))
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
 
 
-def _rendered(reply: Reply, default_fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
+def rendered(reply: Reply, default_fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
+    """Return the bytes of a response."""
     return b"%bcontent-length: %d\r\nx-request-id: %b\r\nx-trace-id: %b\r\n%b\r\n%b" % (
         _beginning(reply.status, reply.retry_after, tuple(default_fields), keep_alive=keep_alive),
         len(reply.body),

@@ -231,12 +231,13 @@ class GatewayProtocol(GuardedConnection):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=version == "1.1" and b"expect" in dict(self.headers),
-            keep_alive=version == "1.1" and self._keeps_alive(wanted=bool(self.parser.should_keep_alive())),
+            keep_alive=version == "1.1" and self.keeps_alive(wanted=bool(self.parser.should_keep_alive())),
             on_response=self.on_response_complete,
             door=self.border.door,
         )
 
-    def _keeps_alive(self, *, wanted: bool) -> bool:
+    def keeps_alive(self, *, wanted: bool) -> bool:
+        """Tell whether the connection outlives the next answer, where its request wants that."""
         return wanted and not self.border.draining and not self.border.door.is_tight
 
     def _enqueue(self, exchange: Exchange | DirectExchange) -> None:
@@ -281,5 +282,5 @@ class GatewayProtocol(GuardedConnection):
 
     def answer_directly(self, request: Pending) -> None:
         """Have a request answered that has arrived whole."""
-        keep_alive = self._keeps_alive(wanted=request.keeps_alive)
+        keep_alive = self.keeps_alive(wanted=request.keeps_alive)
         self._enqueue(DirectExchange(request, self.line, self.on_response_complete, keep_alive=keep_alive))

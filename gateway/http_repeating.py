@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.http_connection import Border, Phase
-from gateway.http_direct import MOST_BYTES, DirectExchange
+from gateway.http_direct import MOST_BYTES, DirectExchange, Pending, rendered
 from gateway.http_protocol import GatewayProtocol
 from inference_core.settings import Gateway
 
@@ -26,9 +26,18 @@ class RepeatingProtocol(GatewayProtocol):
         self.disarm_head_timer()
         refusal = self.border.door.refusal(MOST_BYTES)
         if refusal is None:
-            self.answer_directly(repeated)
+            self._answer_or_turn_away(repeated)
         else:
             self.refuse(refusal)
+
+    def _answer_or_turn_away(self, request: Pending) -> None:
+        stays = self.keeps_alive(wanted=request.keeps_alive)
+        reply = request.route.turn_away(request.fields, request.body) if stays else None
+        if reply is None:
+            self.answer_directly(request)
+        else:
+            self.transport.write(rendered(reply, self.server_state.default_headers, keep_alive=True))
+            self.on_response_complete()
 
     def _remember(self, data: bytes, before: object, *, is_between: bool) -> None:
         # Blank lines between requests are no request: then the exchange is still the one before.

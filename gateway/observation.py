@@ -19,12 +19,12 @@ from gateway.call import Call
 from gateway.keeping import Keeping
 from gateway.request_spans import Ended, Observed, RequestSpans
 from gateway.tally import Tally
-from inference_core.deadline import now
+from inference_core.deadline import Deadline, now
 from inference_core.names import request_id_from
 from otel.allowance import Allowance
 from otel.requests import RequestTraces
 
-FIRST_FAILURE, SERVER_ERROR = 400, 500
+FIRST_FAILURE, SERVER_ERROR, UNAVAILABLE = 400, 500, 503
 REPORT_SECONDS = 1.0
 PREDICT = "/predict"
 PROBES = {"/health", "/ready", "/v2/health/live", "/v2/health/ready"}
@@ -92,6 +92,17 @@ class Observer:
             log.log(level, "request", **_line(observed, route, status, call))
         else:
             self._report_soon()
+
+    def turn_away(self, observed: Observed, route: str, model: str, reason: str) -> None:
+        """End a request for a model with 503 before anything was made of it, as `end` would."""
+        ended = now()
+        kept = observed.trace.kept or self._keeping.reason(UNAVAILABLE, ended - observed.started, None)
+        if kept:
+            call = Call(Deadline(ended), observed.request_id, observed.trace, model=model)
+            self._record(Ended(observed, kept, ended, route, UNAVAILABLE, call))
+        self._tally.turned_away(model, reason, ended - observed.started)
+        self._refused[reason] += 1
+        self._report_soon()
 
     def _record(self, ended: Ended) -> None:
         self._spans.record(ended)

@@ -8,7 +8,9 @@ from msgspec import UNSET, UnsetType
 from gateway.call import Call
 from gateway.dispatch import Answering
 from gateway.traffic import Traffic
+from inference_core.admission import Verdict
 from inference_core.classification import NOT_NUMBERS, classification_of, features_input, prompt_input
+from inference_core.deadline import Deadline
 from inference_core.errors import InvalidInput
 from inference_core.inference import Inference
 from inference_core.names import is_model_name
@@ -61,12 +63,29 @@ class Predictions:
         model, inputs, version = self._admitted(data, call)
         return self._traffic.ask(model, inputs, call, version) if self._traffic.knows(model, version) else None
 
+    @property
+    def is_refusing(self) -> bool:
+        """Whether the last request was refused, so that others will be, too."""
+        return self._traffic.is_refusing
+
+    def verdict(self, data: bytes, deadline: Deadline, *, background: bool) -> tuple[str, Verdict | None]:
+        """Return the model that a body asks, and why it is refused before anything is made of it; raises InvalidInput.
+
+        None where it may come in, and where only `ask` can tell.
+        """
+        model = self._model(self.parsed(data))
+        return model, self._traffic.verdict(model, deadline, background=background)
+
     def _admitted(self, data: bytes, call: Call) -> tuple[str, Arrays, str]:
-        body, defaults = self.parsed(data), self._defaults
-        default = defaults.prompt_model if body.features is UNSET else defaults.features_model
-        version = self._traffic.route(body.model_name or default, call)
-        self._traffic.check(body.model_name or default, call, version)
+        body = self.parsed(data)
+        model = self._model(body)
+        version = self._traffic.route(model, call)
+        self._traffic.check(model, call, version)
         return *self.asked(body), version
+
+    def _model(self, body: Body) -> str:
+        defaults = self._defaults
+        return body.model_name or (defaults.prompt_model if body.features is UNSET else defaults.features_model)
 
     def told(self, inference: Inference) -> bytes:
         """Return the answer that says what a model said; raises InvalidInput or ModelFailed where it said no class."""

@@ -31,7 +31,16 @@ class Work(Protocol):
         """End the work for a client that has left; there will be no reply."""
 
 
-DirectRoute = Callable[[Fields, bytes, Callable[[Reply], None]], Work]
+class DirectRoute(Protocol):
+    """What answers whole requests to one target."""
+
+    def __call__(self, fields: Fields, body: bytes, reply: Callable[[Reply], None], /) -> Work:
+        """Begin to answer a request; `reply` is called once, unless the client leaves before."""
+
+    def turn_away(self, fields: Fields, body: bytes, /) -> Reply | None:
+        """Answer a request that is not worth beginning, or return None."""
+
+
 DirectRoutes = Mapping[bytes, DirectRoute]
 """What answers a POST of JSON, by the request's target."""
 

@@ -10,6 +10,7 @@ from gateway.call import Call
 from otel.metrics import OTHER, GatewayMetrics, observe_all
 
 FLUSH_SECONDS = 0.25
+UNAVAILABLE = 503
 COMPARED = ("agreed", "differed")
 Load = Iterable[tuple[str, int, int]]
 """For each model: its name, the rows that wait and the batches at workers."""
@@ -55,6 +56,12 @@ class Tally:
     def refused(self, model: str, reason: str) -> None:
         """Count a request that was turned away."""
         self._count("refusals", model or OTHER, reason)
+
+    def turned_away(self, model: str, reason: str, seconds: float) -> None:
+        """Count a request that was answered 503 before anything was made of it: `answered` and `refused` in one."""
+        self._codes[model, "", UNAVAILABLE] += 1
+        self._seconds[model, ""].append(seconds)
+        self._count("refusals", model, reason)
 
     def replayed(self, model: str, requests: int) -> None:
         """Count requests that are sent to another worker."""
@@ -171,6 +178,9 @@ class NoTally(Tally):
         """Count nothing."""
 
     def refused(self, model: str, reason: str) -> None:
+        """Count nothing."""
+
+    def turned_away(self, model: str, reason: str, seconds: float) -> None:
         """Count nothing."""
 
     def replayed(self, model: str, requests: int) -> None:

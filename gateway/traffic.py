@@ -20,7 +20,8 @@ from gateway.rollback import Evidence
 from gateway.routing import OVERRIDE, Rule, choose
 from gateway.shadow import Shadow
 from gateway.traffic_file import Change, Document, TrafficFile
-from inference_core.deadline import now
+from inference_core.admission import Verdict
+from inference_core.deadline import Deadline, now
 from inference_core.errors import InferenceHubError, InvalidInput
 from inference_core.inference import Inference
 from inference_core.names import is_model_name
@@ -107,6 +108,15 @@ class Traffic:
     def check(self, model: str, call: Call, version: str = "") -> None:
         """As the dispatcher's."""
         self._dispatcher.check(model, call, version)
+
+    @property
+    def is_refusing(self) -> bool:
+        """As the dispatcher's."""
+        return self._dispatcher.is_refusing
+
+    def verdict(self, model: str, deadline: Deadline, *, background: bool) -> Verdict | None:
+        """As the dispatcher's; None also for a model that has a rule, whose requests must be routed first."""
+        return None if model in self._plans else self._dispatcher.verdict(model, deadline, background=background)
 
     def ask(self, model: str, inputs: Arrays, call: Call, version: str = "") -> Answering:
         """As the dispatcher's, for a version that `route` named; the answer may be one that was kept."""

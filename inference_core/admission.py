@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from inference_core.deadline import Deadline
 from inference_core.errors import Overloaded
 from inference_core.lanes import Lanes, Queued
@@ -56,6 +58,13 @@ class Limits:
     expected_batches: int = 1
 
 
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """Why a request is refused, one of SENTENCES' words, and for how many seconds it would have waited."""
+
+    reason: str
+    wait_seconds: float
+
+
 class Account:
     """What one class of entries has in the queue."""
 
@@ -94,6 +103,7 @@ class Admission:
         if self.rows and self._is_full(entry):
             raise self.refusal(entry, "full")
         self.check(entry.deadline.at - time, time, background=entry.background)
+        self._accounts[entry.background].standing.admitted()
         self.put_back(entry)
 
     def put_back(self, entry: Waiting) -> None:
@@ -113,7 +123,7 @@ class Admission:
             account.rows -= entry.rows
             account.bytes -= entry.size
             if not account.rows:
-                account.standing.clear()
+                account.standing.emptied()
 
     def drained(self, rows: int, seconds: float, time: float, *, leaves_others: bool) -> None:
         """Note a batch that ended at `time` after `seconds`, with that many rows answered.
@@ -149,10 +159,7 @@ class Admission:
 
     def refusal(self, entry: Waiting, reason: str) -> Overloaded:
         """Return the error for an entry that is turned away."""
-        return self._overloaded(reason, self._wait(entry.background))
-
-    def _overloaded(self, reason: str, wait: float) -> Overloaded:
-        return Overloaded(SENTENCES[reason], reason, wait)
+        return Overloaded(SENTENCES[reason], reason, self._wait(entry.background))
 
     def _is_full(self, entry: Waiting) -> bool:
         rows, size = self._limits.max_queue_rows, self._limits.max_queue_bytes
@@ -167,14 +174,24 @@ class Admission:
 
     def check(self, remaining: float, time: float, *, background: bool) -> None:
         """Raise Overloaded where a request with so many seconds left would be late, before anything is made of it."""
+        verdict = self.verdict(remaining, time, background=background)
+        if verdict is not None:
+            raise Overloaded(SENTENCES[verdict.reason], verdict.reason, verdict.wait_seconds)
+
+    def verdict(self, remaining: float, time: float, *, background: bool) -> Verdict | None:
+        """Return why `check` would raise, or None: of many requests that are refused, an error for each is dear."""
         self._time = time
         if not self.rows:
-            return
-        wait = self._wait(background)
+            return None
+        wait, standing = self._wait(background), self._accounts[background].standing
         if wait + self.batch_seconds.median > BURST_SHARE * remaining:
-            raise self._overloaded("deadline", wait)
-        if self._accounts[background].standing.stands and wait > min(self._target, DEADLINE_SHARE * remaining):
-            raise self._overloaded("standing", wait)
+            reason = "deadline"
+        elif standing.stands and wait > min(self._target, DEADLINE_SHARE * remaining):
+            reason = "standing"
+        else:
+            return None
+        standing.refused()
+        return Verdict(reason, wait)
 
     def _wait(self, background: bool) -> float:  # noqa: FBT001  # the index of an account
         # What is not measured any more may be wrong by now, and refusing on it would keep it from being measured.
@@ -194,7 +211,7 @@ class NoAdmission(Admission):
         """Count an entry in."""
         self.put_back(entry)
 
-    def check(self, remaining: float, time: float, *, background: bool) -> None:
+    def verdict(self, remaining: float, time: float, *, background: bool) -> None:
         """Refuse nothing."""
 
     def shed(self, lanes: Lanes[W], time: float) -> Sequence[W]:  # noqa: ARG002  # the signature of its base

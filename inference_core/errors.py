@@ -28,6 +28,11 @@ import math
 LONGEST_RETRY_SECONDS = 30
 
 
+def retry_seconds(wait_seconds: float) -> int:
+    """Return after how many whole seconds who would have waited so long may try again."""
+    return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(wait_seconds)))
+
+
 class InferenceHubError(Exception):
     """Root of the expected errors; `message` is a whole sentence that may be shown to the client."""
 
@@ -86,7 +91,7 @@ class Overloaded(Unavailable):
     """
 
     def __init__(self, message: str, reason: str = "busy", wait_seconds: float = 0.0) -> None:
-        super().__init__(message, max(1, min(LONGEST_RETRY_SECONDS, math.ceil(wait_seconds))))
+        super().__init__(message, retry_seconds(wait_seconds))
         self.reason = reason
         self.wait_seconds = wait_seconds
 

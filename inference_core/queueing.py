@@ -7,6 +7,7 @@ import math
 MEMORY_SECONDS = 1.0
 RECENT_DURATIONS = 256
 REFRESH_EVERY = 32
+REFUSED_SHARE, HARDLY_ANY = 0.05, 0.5
 
 
 class DrainRate:
@@ -48,29 +49,51 @@ class DrainRate:
 class StandingQueue:
     """Tells a standing queue from a burst: the least delay within an interval stays above a target.
 
+    A queue that stands refuses whoever would wait for longer than the target, and so has a good delay again soon; but
+    what it refuses is still being sent, and would fill it at once. So it goes on standing while more than REFUSED_SHARE
+    of what arrives is refused.
     Source: Nichols & Jacobson, "Controlling Queue Delay", ACM Queue 2012 (CoDel), as a detector only.
     """
 
     def __init__(self) -> None:
-        self._ends = 0.0
-        self._least = math.inf
-        self.stands = False
+        self._ends, self._least, self.stands = 0.0, math.inf, False
+        self._arrived = self._refused = 0.0
+
+    def admitted(self) -> None:
+        """Count an arrival that may wait."""
+        self._arrived += 1
+
+    def refused(self) -> None:
+        """Count an arrival that may not."""
+        self._arrived += 1
+        self._refused += 1
 
     def observe(self, delay: float, target: float, interval: float, time: float) -> None:
         """Note how many seconds the oldest entry has waited, with the delay that is still good."""
-        if delay <= target:
+        if delay <= target and not self._goes_on:
             self.clear()
             return
         if not self._ends:
             self._ends = time + interval
         self._least = min(self._least, delay)
         if time >= self._ends:
-            self.stands = self._least > target
+            self.stands = self._least > target or self._goes_on
             self._ends, self._least = time + interval, math.inf
+            self._arrived, self._refused = self._arrived / 2, self._refused / 2
+
+    def emptied(self) -> None:
+        """Note that nothing waits."""
+        if not self._goes_on:
+            self.clear()
 
     def clear(self) -> None:
-        """Note that the queue is empty or its delay good."""
+        """Begin anew."""
         self._ends, self._least, self.stands = 0.0, math.inf, False
+        self._arrived = self._refused = 0.0
+
+    @property
+    def _goes_on(self) -> bool:
+        return self.stands and self._refused > max(HARDLY_ANY, REFUSED_SHARE * self._arrived)
 
 
 class Durations:

@@ -55,7 +55,7 @@ def render(_: WrappedLogger, __: str, event: EventDict) -> str:
     loses the middles of its texts and says so with `"cut": true`; one with too many keys keeps those of KEPT.
     """
     try:
-        line = json.dumps(event, default=_description, allow_nan=False)
+        line = _ENCODER.encode(event)
     except (TypeError, ValueError, RecursionError):
         line = json.dumps(_flat(event))
     return line if len(line) <= LINE_LIMIT else _shortened(_flat(event))
@@ -179,3 +179,6 @@ def _description(value: Any) -> str:
         return repr(value)
     except Exception as error:  # noqa: BLE001  # a value that cannot describe itself must not cost the log line
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+
+
+_ENCODER = json.JSONEncoder(default=_description, allow_nan=False)

@@ -31,7 +31,9 @@ SPARE_SECONDS = 1.0
 """Beyond the deadline, before the client gives up: a late answer is counted for what it is."""
 SAMPLING_SECONDS = 0.1
 REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 30.0
-MOST_CONNECTIONS = 4000
+CONNECTIONS, MOST_CONNECTIONS = 1000, 4000
+"""Open before the load begins, as many as wait for an answer at most: to open them is no part of what is measured."""
+KEEP_ALIVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,11 @@ class Bench:
             kinds or (self.kind(),),
             stages,
             seed=self.seed,
-            connections=64,
+            connections=CONNECTIONS,
             most_connections=MOST_CONNECTIONS,
             patience=self.deadline + SPARE_SECONDS,
             retries=retries,
+            longest_idle=KEEP_ALIVE_SECONDS / 2,
         )
 
     def records(self, plan: Plan, during: Callable[[], None] = lambda: None) -> Records:
@@ -149,7 +152,7 @@ def bench(
 
 def _settings(models: Path, extra: Sections) -> Sections:
     base: dict[str, dict[str, Any]] = {
-        "gateway": {"processes": GATEWAYS},
+        "gateway": {"processes": GATEWAYS, "keep_alive": KEEP_ALIVE_SECONDS},
         "inference": {"workers": WORKERS, "repository": str(models)},
         "telemetry": {"otlp_endpoint": ""},  # its spans would go to whatever the machine's user runs
     }

@@ -8,10 +8,8 @@ from collections import deque
 from collections.abc import Callable
 
 from deploy.load.connection import IDLE, Connection
+from deploy.load.plan import Plan
 from deploy.load.records import CLOSED, CUT, GARBLED, REFUSED
-
-LONGEST_IDLE_SECONDS = 3.0
-"""Below the server's keep-alive of 5 s, so that nothing is sent on a connection that is about to be closed."""
 
 Send = Callable[[int, Connection], None]
 End = Callable[[int, int, bytes], None]
@@ -24,9 +22,8 @@ class Connections:
     the last bytes of its answer.
     """
 
-    def __init__(self, address: tuple[str, int], limit: int, send: Send, end: End) -> None:
-        self._address = address
-        self._limit = limit
+    def __init__(self, plan: Plan, send: Send, end: End) -> None:
+        self._plan = plan
         self._send = send
         self._end = end
         self._idle: dict[Connection, None] = {}
@@ -40,8 +37,8 @@ class Connections:
     async def open_ahead(self, count: int) -> None:
         """Open that many connections; raises OSError where the server takes none."""
         loop = asyncio.get_running_loop()
-        for _ in range(min(count, self._limit)):
-            await loop.create_connection(lambda: Connection(self), *self._address)
+        for _ in range(min(count, self._plan.most_connections)):
+            await loop.create_connection(lambda: Connection(self), self._plan.host, self._plan.port)
 
     def submit(self, request: int) -> None:
         """Send a request now, or as soon as a connection is free."""
@@ -50,7 +47,8 @@ class Connections:
             self._carry(request, connection)
             return
         self._waiting.append(request)
-        if len(self._opening) < len(self._waiting) and len(self._all) + len(self._opening) < self._limit:
+        under_way = len(self._opening)
+        if under_way < len(self._waiting) and len(self._all) + under_way < self._plan.most_connections:
             task = asyncio.get_running_loop().create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
@@ -99,7 +97,7 @@ class Connections:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.create_connection(lambda: Connection(self), *self._address)
+            await loop.create_connection(lambda: Connection(self), self._plan.host, self._plan.port)
         except OSError:
             request = self._next_waiting()
             if request is not None:
@@ -114,7 +112,7 @@ class Connections:
         if not self._idle:
             return None
         connection, _ = self._idle.popitem()
-        if connection.is_open() and time.monotonic() - connection.idle_since < LONGEST_IDLE_SECONDS:
+        if connection.is_open() and time.monotonic() - connection.idle_since < self._plan.longest_idle:
             return connection
         for stale in (connection, *self._idle):  # those below it have been idle for longer
             stale.abort()

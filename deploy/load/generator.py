@@ -45,7 +45,7 @@ class Generator:
         self._attempts = array("B", [0]) * self._last
         self._unanswered: deque[int] = deque()
         self._finished = asyncio.Event()
-        self._connections = Connections((plan.host, plan.port), plan.most_connections, self._send, self._end)
+        self._connections = Connections(plan, self._send, self._end)
         self.samples: dict[tuple[int, int], bytes] = {}
         """The beginning of one answer for each (kind, status) that its kind does not expect."""
 

@@ -36,7 +36,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `connections` are opened before the first request is due, more on demand up to `most_connections`. A request that
     has no answer `patience` seconds after it was due counts as failed, sent or not. `retries` is how often at once a
-    client repeats a request that was not answered as expected.
+    client repeats a request that was not answered as expected. A connection that was idle for `longest_idle` is not
+    used again: keep that below the server's keep-alive, so that nothing is sent where the server is about to close.
     """
 
     host: str
@@ -49,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most_connections: Count = 1024
     patience: Positive = 10.0
     retries: Annotated[int, Meta(ge=0, le=100)] = 0
+    longest_idle: Positive = 3.0
 
     @property
     def seconds(self) -> float:

@@ -30,12 +30,14 @@ def post(body: bytes, fields: bytes = b"") -> bytes:
 
 
 CLOSING = post(b"{}", b"Connection: close\r\n")
+CROWDED = b"[1]"
+REFUSAL = Reply(503, b"{}", "id", "trace", 1)
 BLANK = b"\r\n" * 4
 PIECES = st.sampled_from(
     [
         post(b"{}"),
         post(b"{}"),
-        post(b"[1]"),
+        post(CROWDED),
         post(b"{}", b"X-Request-Id: a\r\n"),
         CLOSING,
         post(b"{}", b"Host: twice\r\n"),
@@ -97,14 +99,29 @@ class Answered:
         """Do nothing."""
 
 
+class Route:
+    """Answers at once, and keeps the bodies; has no time for CROWDED, whichever way it comes."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def __call__(self, fields: Fields, body: bytes, reply: Callable[[Reply], None]) -> Answered:
+        """Answer with the body, or refuse it."""
+        self.bodies.append(body + fields.get(b"x-request-id", b""))
+        reply(REFUSAL if body == CROWDED else Reply(200, body, "id", "trace"))
+        return Answered()
+
+    def turn_away(self, _: Fields, body: bytes) -> Reply | None:
+        """Refuse CROWDED."""
+        if body != CROWDED:
+            return None
+        self.bodies.append(body)
+        return REFUSAL
+
+
 def answered_by(kind: type[GatewayProtocol], connections: Sequence[Sequence[bytes]]) -> tuple[list[bytes], list[bytes]]:
     """Return what was written on each connection, and the bodies of the requests that were answered directly."""
-    bodies: list[bytes] = []
-
-    def route(fields: Fields, body: bytes, reply: Callable[[Reply], None]) -> Answered:
-        bodies.append(body + fields.get(b"x-request-id", b""))
-        reply(Reply(200, body, "id", "trace"))
-        return Answered()
+    route = Route()
 
     class Protocol(kind):  # type: ignore[misc,valid-type]  # the class is the parameter
         border = Border(LIMITS)
@@ -123,7 +140,7 @@ def answered_by(kind: type[GatewayProtocol], connections: Sequence[Sequence[byte
             protocol.connection_lost(None)
         return [line.written for line in lines]
 
-    return asyncio.run(run()), bodies
+    return asyncio.run(run()), route.bodies
 
 
 async def _application(_scope: Any, _receive: Any, send: Any) -> None:
@@ -173,13 +190,27 @@ def test_a_head_that_came_before_is_not_parsed() -> None:
     assert len(heads) == 1
 
 
+def test_a_crowded_model_refuses_known_heads_at_once() -> None:
+    """Nothing is begun for them, and the connection serves its next request."""
+    begun: list[bytes] = []
+
+    class Beginning(RepeatingProtocol):
+        def answer_directly(self, request: Pending) -> None:
+            begun.append(request.body)
+            super().answer_directly(request)
+
+    written, _ = answered_by(Beginning, [[post(b"{ }"), post(CROWDED), post(CROWDED), post(b"[2]")]])
+    assert [statuses_in(part) for part in written] == [[200, 503, 503, 200]]
+    assert begun == [b"{ }", b"[2]"]
+
+
 def test_few_heads_are_kept_and_none_that_varies() -> None:
     """However many heads clients send, the memory for them is bounded."""
     known = Repeats()
 
     def remember(head: bytes, fields: Fields) -> bool:
         data = b"POST /" + head + b"\r\n\r\n{}"
-        known.remember(data, Pending(lambda *_: Answered(), fields, b"{}"))
+        known.remember(data, Pending(Route(), fields, b"{}"))
         return known.find(data) is not None
 
     assert remember(b"POST", {})
@@ -195,5 +226,5 @@ def test_what_is_no_request_is_not_remembered() -> None:
     """Blank lines before a body, or a body without a head, name no request."""
     known = Repeats()
     for data in (b"\r\n\r\n{}", b"\n\n\n{}", b"{}"):
-        known.remember(data, Pending(lambda *_: Answered(), {}, b"{}"))
+        known.remember(data, Pending(Route(), {}, b"{}"))
         assert known.find(data) is None

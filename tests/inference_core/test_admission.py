@@ -109,7 +109,7 @@ def test_interactive_requests_do_not_wait_for_the_background() -> None:
 
 
 def test_a_standing_queue_takes_only_what_it_can_answer_soon() -> None:
-    """While the queue stands a new request may wait for the target at most, and once it is empty as before."""
+    """While the queue stands a newcomer may wait for the target at most, and soon after the last refusal as before."""
     admitting = admission(target=0.05)
     waiting = [Request(20), Request()]
     for request in waiting:
@@ -118,7 +118,33 @@ def test_a_standing_queue_takes_only_what_it_can_answer_soon() -> None:
     stand(admitting)
     assert reason(admitting, Request()) == "standing"
     admitting.left(waiting)
+    lanes: Lanes[Request] = Lanes(1)
+    lanes.append(Request(queued_at=5.0))
+    for time in (5.0, 5.001):
+        admitting.shed(lanes, time)
     assert [reason(admitting, Request(rows)) for rows in (20, 1)] == ["", ""]
+
+
+@pytest.mark.parametrize("load", [1.5, 10.0])
+def test_under_a_lasting_overload_the_delay_stays_at_the_target(load: float) -> None:
+    """The queue neither runs empty nor fills up again each time that its delay is good."""
+    admitting, lanes = admission(max_rows=100_000, target=0.25), Lanes[Request](8)
+    began, due, delays = now(), 0.0, []
+    for batch in range(1, 400):  # of 8 rows, one each 20 ms
+        time = began + batch * 0.02
+        while due < batch * 8 * load:
+            due += 1
+            request = Request(deadline=Deadline(time + 2.0), queued_at=time)
+            if admitting.verdict(2.0, time, background=False) is None:
+                admitting.admit(request, time)
+                lanes.append(request)
+        admitting.shed(lanes, time)
+        delays.append(time - (lanes.oldest(background=False) or time))
+        taken, _ = lanes.take(time, newest_first=False)
+        admitting.left(taken)
+        admitting.drained(len(taken), 0.02, time, leaves_others=bool(lanes))
+    settled = delays[200:]
+    assert 0.15 < min(settled) <= max(settled) < 0.35
 
 
 def test_each_class_stands_for_itself() -> None:

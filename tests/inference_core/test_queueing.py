@@ -67,6 +67,29 @@ def test_a_queue_that_never_gets_short_stands() -> None:
     assert observed(StandingQueue(), [0.02, 0.03, 0.04, 0.05, 0.06, 0.005]) == [False, False, True, True, True, False]
 
 
+def test_a_queue_that_refuses_goes_on_standing() -> None:
+    """Its good delay comes from refusing: without that it would fill again. Soon after the last refusal it is over."""
+    queue = StandingQueue()
+    observed(queue, [0.02] * 4)
+    for _ in range(10):
+        queue.refused()
+        queue.admitted()
+    assert all(observed(queue, [0.005] * 2))
+    queue.emptied()
+    assert queue.stands
+    assert not observed(queue, [0.005] * 20)[-1]
+
+
+def test_few_refusals_keep_no_queue_standing() -> None:
+    """A burst that meets a standing queue is no reason to go on once its delay is good."""
+    queue = StandingQueue()
+    observed(queue, [0.02] * 4)
+    queue.refused()
+    for _ in range(30):
+        queue.admitted()
+    assert observed(queue, [0.005]) == [False]
+
+
 def test_an_empty_queue_does_not_stand() -> None:
     """What is cleared begins anew."""
     queue = StandingQueue()
