@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec
+
 from gateway.call import Call
 from gateway.errors import body_of, status_of, unexpected_sentence
 from gateway.observation import PREDICT, Observed, Observer
 from gateway.predictions import Predictions
 from gateway.replies import Fields, Reply, Work
-from gateway.timeouts import deadline_of, is_background
+from gateway.timeouts import is_background, patience
 from inference_core import errors
 from inference_core.admission import SENTENCES
 from inference_core.deadline import Deadline
@@ -23,6 +25,28 @@ from inference_core.inference import Inference
 from inference_core.settings import Gateway, Traffic
 
 OK, CLIENT_LEFT, UNEXPECTED, UNAVAILABLE = 200, 499, 500, 503
+
+
+class Terms(msgspec.Struct, frozen=True, gc=False):
+    """What a header section says of a request: texts as the client sent them, empty where it sent none.
+
+    `seconds` it may take; `key` is who asks, `wanted` the version it asks, `mistake` what is wrong with a field.
+    """
+
+    request_id: str
+    traceparent: str
+    tracestate: str
+    seconds: float
+    background: bool
+    key: str
+    wanted: str
+    mistake: str
+
+    def deadline(self) -> Deadline:
+        """Return until when a request is to be answered that arrives now; raises InvalidInput for a mistake."""
+        if self.mistake:
+            raise errors.InvalidInput(self.mistake)
+        return Deadline.after(self.seconds)
 
 
 class DirectPredict:
@@ -37,8 +61,9 @@ class DirectPredict:
 
     def __call__(self, fields: Fields, body: bytes, reply: Callable[[Reply], None]) -> Work:
         """Begin to answer; `reply` is called once, unless the client leaves before."""
-        work = Prediction(self, self._observed(fields), reply)
-        work.begin(fields, body)
+        terms = self.terms(fields)
+        work = Prediction(self, self._observed(terms), reply)
+        work.begin(terms, body)
         return work
 
     def turn_away(self, fields: Fields, body: bytes) -> Reply | None:
@@ -46,29 +71,47 @@ class DirectPredict:
 
         Under overload most requests end here, so nothing is made of one: a refusal must stay cheap beside an answer.
         """
-        if not self.predictions.is_refusing or self.user_header in fields or self.version_header in fields:
+        terms = self.terms(fields)
+        if not self.predictions.is_refusing or terms.key or terms.wanted:
             return None
         try:
-            deadline, background = self.terms(fields)
-            model, verdict = self.predictions.verdict(body, deadline, background=background)
+            model, verdict = self.predictions.verdict(body, terms.deadline(), background=terms.background)
         except errors.InvalidInput:
             return None  # for its own reason
         if verdict is None:
             return None
-        observed = self._observed(fields)
+        observed = self._observed(terms)
         self.observer.turn_away(observed, PREDICT, model, verdict.reason)
         retry_after, ids = retry_seconds(verdict.wait_seconds), (observed.request_id, observed.trace.trace_id)
         return Reply(UNAVAILABLE, body_of(SENTENCES[verdict.reason]), *ids, retry_after)
 
-    def terms(self, fields: Fields) -> tuple[Deadline, bool]:
-        """Return until when an answer is wanted, and whether it gives way to others'; raises InvalidInput."""
-        deadline = deadline_of(_optional(fields, b"x-request-timeout"), self.deadline)
-        return deadline, is_background(_optional(fields, b"x-priority"))
+    def terms(self, fields: Fields) -> Terms:
+        """Return what a header section says."""
+        terms = fields.read
+        if not isinstance(terms, Terms):
+            fields.read = terms = self._read(fields)
+        return terms
 
-    def _observed(self, fields: Fields) -> Observed:
-        return self.observer.begin(
-            "POST", _text(fields, b"x-request-id"), _text(fields, b"traceparent"), _text(fields, b"tracestate")
+    def _read(self, fields: Fields) -> Terms:
+        seconds, background, mistake = self.deadline, False, ""
+        try:
+            seconds = patience(_optional(fields, b"x-request-timeout"), self.deadline)
+            background = is_background(_optional(fields, b"x-priority"))
+        except errors.InvalidInput as error:
+            mistake = error.message
+        return Terms(
+            request_id=_text(fields, b"x-request-id"),
+            traceparent=_text(fields, b"traceparent"),
+            tracestate=_text(fields, b"tracestate"),
+            seconds=seconds,
+            background=background,
+            key=_text(fields, self.user_header),
+            wanted=_text(fields, self.version_header),
+            mistake=mistake,
         )
+
+    def _observed(self, terms: Terms) -> Observed:
+        return self.observer.begin("POST", terms.request_id, terms.traceparent, terms.tracestate)
 
 
 class Prediction:
@@ -83,14 +126,12 @@ class Prediction:
         self._call: Call | None = None
         self._leave: Callable[[], object] = _nothing
 
-    def begin(self, fields: Fields, body: bytes) -> None:
+    def begin(self, terms: Terms, body: bytes) -> None:
         """Queue the request, or fail it."""
         observed, route = self._observed, self._route
         try:
-            deadline, background = route.terms(fields)
-            self._call = call = Call(deadline, observed.request_id, observed.trace, background)
-            if route.user_header in fields or route.version_header in fields:
-                call.key, call.wanted = _text(fields, route.user_header), _text(fields, route.version_header)
+            self._call = call = Call(terms.deadline(), observed.request_id, observed.trace, terms.background)
+            call.key, call.wanted = terms.key, terms.wanted
             asked = route.predictions.ask(body, call)
         except Exception as error:  # noqa: BLE001  # the border: whatever it is, the client gets an answer
             self._fail(error)

@@ -90,7 +90,7 @@ class Dispatcher:
         )
         self._queues = Queues(self._shared, settings)
         self.is_refusing = False
-        """Whether the last request that was checked was refused, so that others will be, too."""
+        """Whether the last request was not let in, so that others will not be, too."""
         tally.load = self._queues.load
         workers.listen(self._changed)
 
@@ -127,9 +127,7 @@ class Dispatcher:
         if queue is None:
             return
         call.model, time = model, now()
-        self.is_refusing = True
         queue.admission.check(call.deadline.at - time, time, background=call.background)
-        self.is_refusing = False
 
     def verdict(self, model: str, deadline: Deadline, *, background: bool) -> Verdict | None:
         """Return why `check` would raise for a model's default version, or None."""
@@ -152,7 +150,9 @@ class Dispatcher:
             # What is remembered sends an input to its trial, but convicts none: it may only have been popular.
             entry.losses = min(self._shared.suspicions.deaths(model, entry, version), HALVED_ONCE + 1)
             entry.alone = entry.losses > HALVED_ONCE
+        self.is_refusing = True
         queue.batcher.submit(entry)
+        self.is_refusing = False
         call.queued_at = entry.queued_at
         return Asked(entry, queue.batcher)
 

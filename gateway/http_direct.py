@@ -45,7 +45,7 @@ def pending(
     route = routes.get(url)
     if route is None:
         return None
-    fields = dict(headers)
+    fields = Fields(headers)
     if len(fields) != len(headers) or not SPECIAL.isdisjoint(fields):
         return None
     length, host = fields.get(b"content-length"), fields.get(b"host")

@@ -34,7 +34,8 @@ class RepeatingProtocol(GatewayProtocol):
         stays = self.keeps_alive(wanted=request.keeps_alive)
         reply = request.route.turn_away(request.fields, request.body) if stays else None
         if reply is None:
-            self.answer_directly(request)
+            self.cycle = DirectExchange(request, self.line, self.on_response_complete, keep_alive=stays)
+            self.start(self.cycle)
         else:
             self.transport.write(rendered(reply, self.server_state.default_headers, keep_alive=True))
             self.on_response_complete()

@@ -5,12 +5,23 @@ gunicorn's arbiter imports the border before it forks, so nothing here may impor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
 
-Fields = Mapping[bytes, bytes]
+
+class Fields(dict[bytes, bytes]):
+    """A header section in which no field is repeated.
+
+    `read` is what its route made of it, for clients repeat their heads and a head that came before is this same object.
+    """
+
+    __slots__ = ("read",)
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        super().__init__(fields)
+        self.read: object = None
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

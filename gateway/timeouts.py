@@ -21,16 +21,21 @@ REMEMBERED = 128
 
 
 def deadline_of(text: str | None, longest_seconds: float) -> Deadline:
-    """Return the deadline of a request: the setting, or what X-Request-Timeout (seconds) lowers it to.
+    """Return the deadline of a request that arrives now; as `patience`."""
+    return Deadline.after(patience(text, longest_seconds))
+
+
+def patience(text: str | None, longest_seconds: float) -> float:
+    """Return how many seconds a request may take: the setting, or what X-Request-Timeout (seconds) lowers it to.
 
     Raises InvalidInput for a value that is not a positive number.
     """
     if text is None:
-        return Deadline.after(longest_seconds)
+        return longest_seconds
     seconds = _seconds(text)
     if not seconds > 0:
         raise InvalidInput(f"{TIMEOUT} is a positive number of seconds, such as 0.5.")
-    return Deadline.after(max(SHORTEST_SECONDS, min(seconds, longest_seconds)))
+    return max(SHORTEST_SECONDS, min(seconds, longest_seconds))
 
 
 @lru_cache(maxsize=REMEMBERED)

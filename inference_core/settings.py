@@ -141,7 +141,7 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     export_timeout: Seconds = 2.0
     metrics: bool = True
     log_level: Literal["debug", "info", "warning", "error", "critical", "off"] = "info"
-    log_lines_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 50.0
+    log_lines_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 20.0
 
 
 class TraceStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

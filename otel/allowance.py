@@ -16,18 +16,17 @@ class Allowance:
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second if per_second else math.inf
-        self._burst_seconds = max(1.0, self._interval) if per_second else 0.0
-        self._full_at = 0.0 if per_second else math.inf
+        self._spare = max(1.0, self._interval) - self._interval if per_second else 0.0
+        self._opens_at = 0.0 if per_second else math.inf
         self.left_out = 0
 
     def take(self) -> bool:
         """Tell whether one more may pass now."""
         now = time.monotonic()
-        full_at = max(self._full_at, now) + self._interval
-        if full_at - now > self._burst_seconds + ROUNDING_SECONDS:
+        if now < self._opens_at - ROUNDING_SECONDS:
             self.left_out += 1
             return False
-        self._full_at = full_at
+        self._opens_at = max(self._opens_at, now - self._spare) + self._interval
         return True
 
     def reset(self) -> int:

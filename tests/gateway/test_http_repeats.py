@@ -12,7 +12,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.http_connection import Border
-from gateway.http_direct import Pending
+from gateway.http_direct import DirectExchange, Pending
+from gateway.http_exchange import Exchange
 from gateway.http_protocol import GatewayProtocol
 from gateway.http_repeating import RepeatingProtocol
 from gateway.http_repeats import MOST_HEAD_BYTES, MOST_HEADS, Repeats
@@ -195,9 +196,10 @@ def test_a_crowded_model_refuses_known_heads_at_once() -> None:
     begun: list[bytes] = []
 
     class Beginning(RepeatingProtocol):
-        def answer_directly(self, request: Pending) -> None:
-            begun.append(request.body)
-            super().answer_directly(request)
+        def start(self, exchange: Exchange | DirectExchange) -> None:
+            assert isinstance(exchange, DirectExchange)
+            begun.append(exchange.pending.body)
+            super().start(exchange)
 
     written, _ = answered_by(Beginning, [[post(b"{ }"), post(CROWDED), post(CROWDED), post(b"[2]")]])
     assert [statuses_in(part) for part in written] == [[200, 503, 503, 200]]
@@ -208,9 +210,9 @@ def test_few_heads_are_kept_and_none_that_varies() -> None:
     """However many heads clients send, the memory for them is bounded."""
     known = Repeats()
 
-    def remember(head: bytes, fields: Fields) -> bool:
+    def remember(head: bytes, fields: dict[bytes, bytes]) -> bool:
         data = b"POST /" + head + b"\r\n\r\n{}"
-        known.remember(data, Pending(Route(), fields, b"{}"))
+        known.remember(data, Pending(Route(), Fields(fields.items()), b"{}"))
         return known.find(data) is not None
 
     assert remember(b"POST", {})
@@ -226,5 +228,5 @@ def test_what_is_no_request_is_not_remembered() -> None:
     """Blank lines before a body, or a body without a head, name no request."""
     known = Repeats()
     for data in (b"\r\n\r\n{}", b"\n\n\n{}", b"{}"):
-        known.remember(data, Pending(Route(), {}, b"{}"))
+        known.remember(data, Pending(Route(), Fields(()), b"{}"))
         assert known.find(data) is None

@@ -16,7 +16,7 @@ from gateway.direct import DirectPredict
 from gateway.keeping import Keeping
 from gateway.observation import Kept, Observer
 from gateway.predictions import Predictions
-from gateway.replies import Reply
+from gateway.replies import Fields, Reply
 from gateway.request_spans import RequestSpans
 from gateway.routing import Rule
 from gateway.tally import Tally
@@ -71,8 +71,12 @@ class Door:
     def ask(self, fields: dict[bytes, bytes], body: bytes = BODY) -> list[Reply]:
         """Ask as a request does that nobody turns away at once; return its answer, none while it waits."""
         replies: list[Reply] = []
-        self.route(fields, body, replies.append)
+        self.route(Fields(fields.items()), body, replies.append)
         return replies
+
+    def turn_away(self, fields: dict[bytes, bytes], body: bytes = BODY) -> Reply | None:
+        """Return the answer to a request that is refused at once, or None."""
+        return self.route.turn_away(Fields(fields.items()), body)
 
     def count(self, name: str, **labels: str) -> float:
         """Return a metric's value now."""
@@ -107,7 +111,7 @@ async def test_the_answer_is_that_of_the_whole_way(tmp_path: Path) -> None:
     async with door(tmp_path) as found:
         found.crowd()
         [later] = found.ask(HURRY)
-        at_once = found.route.turn_away(HURRY, BODY)
+        at_once = found.turn_away(HURRY)
         assert at_once is not None
         assert (at_once.status, at_once.retry_after) == (503, 2)
         assert without_ids(at_once) == without_ids(later)
@@ -120,7 +124,7 @@ async def test_it_is_counted_as_one_of_the_whole_way(tmp_path: Path) -> None:
         found.crowd()
         found.ask(HURRY)
         for _ in range(4):
-            assert found.route.turn_away(HURRY, BODY) is not None
+            assert found.turn_away(HURRY) is not None
         assert found.count("requests_total", model=MODEL, version="", code="503") == 5
         assert found.count("request_seconds_count", model=MODEL, version="") == 5
         assert found.count("refusals_total", model=MODEL, reason="deadline") == 5
@@ -132,7 +136,7 @@ async def test_some_have_their_trace(tmp_path: Path) -> None:
         found.crowd()
         found.ask(HURRY)
         found.spans.clear()
-        reply = found.route.turn_away(HURRY, BODY)
+        reply = found.turn_away(HURRY)
         assert reply is not None
         [span] = found.spans.get_finished_spans()
         assert span.context is not None
@@ -145,9 +149,9 @@ async def test_some_have_their_trace(tmp_path: Path) -> None:
 async def test_nobody_is_turned_away_before_the_first_refusal(tmp_path: Path) -> None:
     """Without overload this costs nothing: it is looked at only while requests are refused."""
     async with door(tmp_path) as found:
-        assert found.route.turn_away(HURRY, BODY) is None
+        assert found.turn_away(HURRY) is None
         found.crowd()
-        assert found.route.turn_away(HURRY, BODY) is None
+        assert found.turn_away(HURRY) is None
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ async def test_what_needs_a_closer_look_goes_the_whole_way(
     async with door(tmp_path) as found:
         found.crowd()
         found.ask(HURRY)
-        assert found.route.turn_away(fields, body) is None
+        assert found.turn_away(fields, body) is None
 
 
 async def test_a_model_with_a_rule_goes_the_whole_way(tmp_path: Path) -> None:
@@ -181,4 +185,4 @@ async def test_a_model_with_a_rule_goes_the_whole_way(tmp_path: Path) -> None:
         event = found.file.event(MODEL, "changed")
         found.file.update(lambda document: document.with_rule(event, Rule({"1": 100.0})))
         found.traffic.poll()
-        assert found.route.turn_away(HURRY, BODY) is None
+        assert found.turn_away(HURRY) is None
