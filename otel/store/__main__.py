@@ -26,6 +26,9 @@ from otel.store.why import why
 
 CANNOT_START, CANNOT_WRITE = 3, 4
 NOTHING_FOUND, USAGE = 1, 2
+GIVES_WAY = 10
+"""How much nicer the store is than who serves: spans can wait, and what a store that lags cannot take is counted."""
+
 LARGEST_BYTES = 64 * 1024 * 1024
 STANDARD_INPUT = "-"
 HTTP_STATUS = re.compile("[1-5][0-9]{2}")
@@ -63,6 +66,7 @@ def main() -> int:
 
 
 def _serve() -> int:
+    os.nice(GIVES_WAY)
     logs.configure("tracestore", "info")
     try:
         settings = settings_file.load()

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from inference_core.settings import CHECKOUT
-from otel.store.__main__ import LARGEST_BYTES
+from otel.store.__main__ import GIVES_WAY, LARGEST_BYTES
 from tests.otel.store.made import request, spans_of, trace_id
 from tests.otel.store.process import Folder, folder, running, send
 from tests.waiting import wait_for
@@ -52,6 +52,16 @@ def test_a_killed_store_keeps_what_it_committed(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "run" / "traces.sqlite") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def test_who_serves_goes_first(tmp_path: Path) -> None:
+    """The store is nicer than the programs beside it, all of its threads."""
+    where = folder(tmp_path)
+    with running(where) as process:
+        send(where, *request(1))
+        wait_for(where.stored, "a stored request")
+        threads = [thread.id for thread in psutil.Process(process.pid).threads()]
+        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {os.nice(0) + GIVES_WAY}
 
 
 def test_a_stop_writes_what_was_taken(tmp_path: Path) -> None:
