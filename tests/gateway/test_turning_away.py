@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ from gateway.routing import Rule
 from gateway.tally import Tally
 from gateway.traffic import Traffic
 from gateway.traffic_file import TrafficFile
-from inference_core.deadline import Deadline, now
+from inference_core.deadline import now
 from inference_core.settings import Gateway, Predict, Telemetry
 from inference_core.settings import Traffic as Settings
 from otel.allowance import Allowance
@@ -30,23 +30,12 @@ from otel.metrics import GatewayMetrics
 from otel.requests import RequestTraces
 from tests.gateway.fake_worker import FakeWorker
 from tests.gateway.hop import MODEL, Hop, hop
+from tests.inference_core.request import Request
 from tests.otel.recorded import recorder_to
 
 BODY = b'{"features": [1, 2], "model_name": "tiny"}'
 HURRY = {b"x-request-timeout": b"2"}
 """Half of it is less than 190 rows at 100 a second take."""
-
-
-@dataclass
-class Crowd:
-    """Rows that wait."""
-
-    rows: int = 190
-    size: int = 1520
-    background: bool = False
-    deadline: Deadline = field(default_factory=lambda: Deadline.after(60.0))
-    queued_at: float = 0.0
-    key: Hashable = "key"
 
 
 @dataclass
@@ -66,7 +55,7 @@ class Door:
         admission = self.hop.dispatcher.queues[MODEL, ""].admission
         for number in range(5):
             admission.drained(10, 0.1, now() - 1 + number / 10, leaves_others=True)
-        admission.put_back(Crowd())
+        admission.put_back(Request(190, 1520))
 
     def ask(self, fields: dict[bytes, bytes], body: bytes = BODY) -> list[Reply]:
         """Ask as a request does that nobody turns away at once; return its answer, none while it waits."""

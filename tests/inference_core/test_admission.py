@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-
 import pytest
 
 from inference_core.admission import Admission, Limits, NoAdmission
 from inference_core.deadline import Deadline, now
 from inference_core.errors import Overloaded
 from inference_core.lanes import Lanes
-
-
-@dataclass(eq=False)
-class Request:
-    """What admission needs to know."""
-
-    rows: int = 1
-    size: int = 8
-    background: bool = False
-    deadline: Deadline = field(default_factory=lambda: Deadline.after(60.0))
-    queued_at: float = 0.0
-    key: Hashable = "key"
+from tests.inference_core.request import Request
 
 
 def admission(max_rows: int = 100, max_bytes: int = 1 << 20, target: float = 0.01, *, sheds: bool = False) -> Admission:
