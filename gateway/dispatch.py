@@ -142,8 +142,6 @@ class Dispatcher:
         except errors.WorkerKiller:
             self.tally.input_refused(model)
             raise
-        self._shared.retries.earn()
-        self._shared.hedges.earn()
         entry = Entry(signature_of(inputs), inputs, _hop_deadline(call.deadline), call, background=call.background)
         call.model, call.rows = model, entry.rows
         if len(self._shared.suspicions):
@@ -153,6 +151,8 @@ class Dispatcher:
         self.is_refusing = True
         queue.batcher.submit(entry)
         self.is_refusing = False
+        self._shared.retries.earn()
+        self._shared.hedges.earn()
         call.queued_at = entry.queued_at
         return Asked(entry, queue.batcher)
 

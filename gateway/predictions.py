@@ -82,6 +82,8 @@ class Predictions:
         version = self._traffic.route(model, call)
         if self._traffic.is_refusing:
             self._traffic.check(model, call, version)
+        elif self._traffic.knows(model, version):
+            call.model = model  # whatever becomes of it is this model's
         return *self.asked(body), version
 
     def _model(self, body: Body) -> str:

@@ -123,7 +123,7 @@ class Admission:
             account.rows -= entry.rows
             account.bytes -= entry.size
             if not account.rows:
-                account.standing.emptied()
+                account.standing.emptied(self._time)
 
     def drained(self, rows: int, seconds: float, time: float, *, leaves_others: bool) -> None:
         """Note a batch that ended at `time` after `seconds`, with that many rows answered.
@@ -145,8 +145,7 @@ class Admission:
 
     def shed(self, lanes: Lanes[W], time: float) -> Sequence[W]:
         """Observe the queue just before a batch is formed, and return the entries that must leave unanswered."""
-        self._time, target = time, self._target
-        interval = max(INTERVAL_SECONDS, INTERVAL_BATCHES * self.batch_seconds.median)
+        self._time, target, interval = time, self._target, self._interval
         for background in (False, True):
             oldest = lanes.oldest(background=background)
             if oldest is not None:
@@ -181,16 +180,21 @@ class Admission:
     def verdict(self, remaining: float, time: float, *, background: bool) -> Verdict | None:
         """Return why `check` would raise, or None: of many requests that are refused, an error for each is dear."""
         self._time = time
+        account = self._accounts[background]
+        standing = account.standing
+        if standing.stands and not account.rows:
+            standing.resumed(self._interval, time)
         if not self.rows:
             return None
-        wait, standing = self._wait(background), self._accounts[background].standing
+        wait = self._wait(background)
         if wait + self.batch_seconds.median > BURST_SHARE * remaining:
             reason = "deadline"
         elif standing.stands and wait > min(self._target, DEADLINE_SHARE * remaining):
             reason = "standing"
         else:
             return None
-        standing.refused()
+        if wait > self._target:  # else it is the request's own haste, which says nothing about the queue
+            standing.refused()
         return Verdict(reason, wait)
 
     def _wait(self, background: bool) -> float:  # noqa: FBT001  # the index of an account
@@ -198,6 +202,10 @@ class Admission:
         if self._time - self.rate.measured_at > max(STALE_SECONDS, STALE_BATCHES * self.batch_seconds.median):
             return 0.0
         return self.rate.seconds_for(self.rows if background else self._accounts[0].rows)
+
+    @property
+    def _interval(self) -> float:
+        return max(INTERVAL_SECONDS, INTERVAL_BATCHES * self.batch_seconds.median)
 
     @property
     def _target(self) -> float:

@@ -51,13 +51,13 @@ class StandingQueue:
 
     A queue that stands refuses whoever would wait for longer than the target, and so has a good delay again soon; but
     what it refuses is still being sent, and would fill it at once. So it goes on standing while more than REFUSED_SHARE
-    of what arrives is refused.
+    of what arrives is refused, until nobody has waited in it for an interval: then what came was a burst.
     Source: Nichols & Jacobson, "Controlling Queue Delay", ACM Queue 2012 (CoDel), as a detector only.
     """
 
     def __init__(self) -> None:
         self._ends, self._least, self.stands = 0.0, math.inf, False
-        self._arrived = self._refused = 0.0
+        self._arrived = self._refused = self._empty_since = 0.0
 
     def admitted(self) -> None:
         """Count an arrival that may wait."""
@@ -81,9 +81,15 @@ class StandingQueue:
             self._ends, self._least = time + interval, math.inf
             self._arrived, self._refused = self._arrived / 2, self._refused / 2
 
-    def emptied(self) -> None:
-        """Note that nothing waits."""
+    def emptied(self, time: float) -> None:
+        """Note that nobody waits any more."""
+        self._empty_since = time
         if not self._goes_on:
+            self.clear()
+
+    def resumed(self, interval: float, time: float) -> None:
+        """Note that somebody waits again."""
+        if time - self._empty_since > interval:
             self.clear()
 
     def clear(self) -> None:

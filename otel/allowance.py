@@ -17,7 +17,7 @@ class Allowance:
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second if per_second else math.inf
         self._spare = max(1.0, self._interval) - self._interval if per_second else 0.0
-        self._opens_at = 0.0 if per_second else math.inf
+        self._opens_at = -self._spare if per_second else math.inf
         self.left_out = 0
 
     def take(self) -> bool:

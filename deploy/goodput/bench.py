@@ -152,7 +152,7 @@ def bench(
 
 def _settings(models: Path, extra: Sections) -> Sections:
     base: dict[str, dict[str, Any]] = {
-        "gateway": {"processes": GATEWAYS, "keep_alive": KEEP_ALIVE_SECONDS},
+        "gateway": {"processes": GATEWAYS, "keep_alive": KEEP_ALIVE_SECONDS, "header_deadline": KEEP_ALIVE_SECONDS},
         "inference": {"workers": WORKERS, "repository": str(models)},
         "telemetry": {"otlp_endpoint": ""},  # its spans would go to whatever the machine's user runs
     }

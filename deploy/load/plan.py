@@ -37,7 +37,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `connections` are opened before the first request is due, more on demand up to `most_connections`. A request that
     has no answer `patience` seconds after it was due counts as failed, sent or not. `retries` is how often at once a
     client repeats a request that was not answered as expected. A connection that was idle for `longest_idle` is not
-    used again: keep that below the server's keep-alive, so that nothing is sent where the server is about to close.
+    used again: keep that below the server's keep-alive and its deadline for a first request, so that nothing is sent
+    where it is about to close.
     """
 
     host: str

@@ -175,3 +175,25 @@ async def test_a_model_with_a_rule_goes_the_whole_way(tmp_path: Path) -> None:
         found.file.update(lambda document: document.with_rule(event, Rule({"1": 100.0})))
         found.traffic.poll()
         assert found.turn_away(HURRY) is None
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+async def test_a_mistake_is_counted_for_its_model(tmp_path: Path, crowded: bool) -> None:  # noqa: FBT001  # a parameter
+    """Whether others are refused meanwhile or not: the model is known before the mistake is."""
+    async with door(tmp_path) as found:
+        found.route.predictions._traffic._dispatcher.is_refusing = crowded
+        [reply] = found.ask({}, b'{"features": [], "model_name": "tiny"}')
+        assert reply.status == 400
+        assert found.count("requests_total", model=MODEL, version="", code="400") == 1
+
+
+async def test_refused_requests_earn_no_retries(tmp_path: Path) -> None:
+    """Retries are a share of what is let in: under overload more of them would be the last thing to help."""
+    async with door(tmp_path) as found:
+        found.crowd()
+        budget = found.hop.dispatcher._shared.retries
+        budget.spend(int(budget._tokens))
+        for _ in range(20):
+            found.hop.dispatcher.is_refusing = False
+            assert found.ask(HURRY)[0].status == 503
+        assert not budget.spend(1)

@@ -133,6 +133,50 @@ def test_under_a_lasting_overload_the_delay_stays_at_the_target(load: float) -> 
     assert 0.15 < min(settled) <= max(settled) < 0.35
 
 
+def test_bursts_after_an_overload_are_let_in() -> None:
+    """Two seconds of overload, then bursts of half of what can be answered: none is refused for what was before."""
+    refused = after_an_overload(bursts=[160, *[0] * 24] * 20)
+    assert refused[50:] == [0] * (len(refused) - 50)
+
+
+def test_hasty_requests_hold_no_queue_up() -> None:
+    """Requests that no queue could answer in time are refused, and nobody else for their sake."""
+    admitting, time = admission(max_rows=10_000, target=0.25), now()
+    drain(admitting, rows=8, seconds=0.02)
+    stand(admitting)
+    admitting.admit(Request(40), time)
+    assert [admitting.verdict(0.05, time, background=False) is None for _ in range(50)] == [False] * 50
+    lanes: Lanes[Request] = Lanes(8)
+    lanes.append(Request(queued_at=time))
+    admitting.shed(lanes, time + 0.001)
+    assert admitting.verdict(5.0, time, background=False) is None
+    assert not admitting._accounts[0].standing.stands
+
+
+def after_an_overload(bursts: list[int]) -> list[int]:
+    """Return how many rows are refused of each arrival, one each 40 ms, after 50 that are five times too many.
+
+    16 rows are answered each 40 ms.
+    """
+    admitting, lanes, began = admission(max_rows=100_000, target=0.25), Lanes[Request](16), now()
+    refused = []
+    for number, rows in enumerate([80] * 50 + [0] * 30 + bursts):
+        time = began + number * 0.04
+        verdicts = []
+        for _ in range(rows):
+            request = Request(deadline=Deadline(time + 5.0), queued_at=time)
+            verdicts.append(admitting.verdict(5.0, time, background=False))
+            if verdicts[-1] is None:
+                admitting.admit(request, time)
+                lanes.append(request)
+        admitting.shed(lanes, time)
+        taken = lanes.take(time)[0] if lanes else []
+        admitting.left(taken)
+        admitting.drained(len(taken), 0.04, time, leaves_others=bool(lanes))
+        refused.append(sum(verdict is not None for verdict in verdicts))
+    return refused
+
+
 def test_each_class_stands_for_itself() -> None:
     """A lower class that has to wait refuses its own kind only."""
     admitting = admission(target=0.05)

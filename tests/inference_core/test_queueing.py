@@ -75,9 +75,21 @@ def test_a_queue_that_refuses_goes_on_standing() -> None:
         queue.refused()
         queue.admitted()
     assert all(observed(queue, [0.005] * 2))
-    queue.emptied()
+    queue.emptied(2.0)
+    queue.resumed(0.1, 2.05)
     assert queue.stands
     assert not observed(queue, [0.005] * 20)[-1]
+
+
+def test_a_queue_in_which_nobody_waited_begins_anew() -> None:
+    """However much was refused before: what comes now may be a burst like any other."""
+    queue = StandingQueue()
+    observed(queue, [0.02] * 4)
+    for _ in range(10):
+        queue.refused()
+    queue.emptied(2.0)
+    queue.resumed(0.1, 2.2)
+    assert not queue.stands
 
 
 def test_few_refusals_keep_no_queue_standing() -> None:

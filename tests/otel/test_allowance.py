@@ -32,6 +32,12 @@ def test_a_burst_gets_one_seconds_worth(clock: list[float]) -> None:
     assert taken(allowance, 100) == 20
 
 
+def test_a_machine_that_has_just_started_has_its_burst(clock: list[float]) -> None:
+    """The clock may begin at nothing."""
+    clock[0] = 0.0
+    assert taken(Allowance(20), 100) == 20
+
+
 def test_what_was_left_out_is_counted_once(clock: list[float]) -> None:
     """`reset` tells how many since the last time."""
     allowance = Allowance(5)
