@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.call import Call
 from gateway.errors import body_of, status_of, unexpected_sentence
+from gateway.keeping import UNAVAILABLE
 from gateway.observation import PREDICT, Observed, Observer
 from gateway.predictions import Predictions
 from gateway.replies import Fields, Reply, Work
@@ -24,7 +25,7 @@ from inference_core.errors import retry_seconds
 from inference_core.inference import Inference
 from inference_core.settings import Gateway, Traffic
 
-OK, CLIENT_LEFT, UNEXPECTED, UNAVAILABLE = 200, 499, 500, 503
+OK, CLIENT_LEFT, UNEXPECTED = 200, 499, 500
 
 
 class Terms(msgspec.Struct, frozen=True, gc=False):
@@ -71,8 +72,10 @@ class DirectPredict:
 
         Under overload most requests end here, so nothing is made of one: a refusal must stay cheap beside an answer.
         """
+        if not self.predictions.is_refusing:
+            return None
         terms = self.terms(fields)
-        if not self.predictions.is_refusing or terms.key or terms.wanted:
+        if terms.key or terms.wanted:
             return None
         try:
             model, verdict = self.predictions.verdict(body, terms.deadline(), background=terms.background)

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from gateway.call import Call
-from gateway.keeping import Keeping
+from gateway.keeping import UNAVAILABLE, Keeping
 from gateway.request_spans import Ended, Observed, RequestSpans
 from gateway.tally import Tally
 from inference_core.deadline import Deadline, now
@@ -24,7 +24,7 @@ from inference_core.names import request_id_from
 from otel.allowance import Allowance
 from otel.requests import RequestTraces
 
-FIRST_FAILURE, SERVER_ERROR, UNAVAILABLE = 400, 500, 503
+FIRST_FAILURE, SERVER_ERROR = 400, 500
 REPORT_SECONDS = 1.0
 PREDICT = "/predict"
 PROBES = {"/health", "/ready", "/v2/health/live", "/v2/health/ready"}

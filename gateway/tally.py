@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from gateway.call import Call
+from gateway.keeping import UNAVAILABLE
 from otel.metrics import OTHER, GatewayMetrics, observe_all
 
 FLUSH_SECONDS = 0.25
-UNAVAILABLE = 503
 COMPARED = ("agreed", "differed")
 Load = Iterable[tuple[str, int, int]]
 """For each model: its name, the rows that wait and the batches at workers."""
