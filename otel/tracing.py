@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -20,6 +21,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import Counter
 
 from inference_core.settings import Telemetry
+from otel.encoding import encoded
 from otel.recorder import Recorder
 
 NAMESPACE = "inference-hub"
@@ -66,6 +68,13 @@ class Accounts:
         if drops > self._counted_drops:
             self._dropped.inc(drops - self._counted_drops)
             self._counted_drops = drops
+
+
+class Exporter(OTLPSpanExporter):
+    """The SDK's exporter with our encoder."""
+
+    def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+        return encoded(data)
 
 
 class CountingExporter(SpanExporter):
@@ -128,7 +137,7 @@ def _resource(service: str, version: str, attributes: Mapping[str, Any]) -> Reso
 
 
 def _processor(settings: Telemetry, accounts: Accounts) -> SpanProcessor:
-    exporter = OTLPSpanExporter(settings.otlp_endpoint, insecure=True, timeout=settings.export_timeout)
+    exporter = Exporter(settings.otlp_endpoint, insecure=True, timeout=settings.export_timeout)
     return BatchSpanProcessor(
         CountingExporter(exporter, accounts),
         max_queue_size=QUEUE_SPANS,

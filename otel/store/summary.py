@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +16,18 @@ PLAIN = {"string_value", "int_value", "double_value", "bool_value"}
 BORDERS = ("receive", "respond")
 TOLD = ("request_id", "status", "model", "version", "kept")
 SUMS = ("receive", "queue", "calls", "worker_queue", "compute", "respond", "spans", "bytes")
+SERVICE = {"service.name"}
+ASKED = {
+    "app.model.name",
+    "app.model.version",
+    "app.kept",
+    "app.request.id",
+    "app.batch.reason",
+    "app.batch.rows",
+    "http.response.status_code",
+    "rpc.response.status_code",
+}
+"""The attributes of spans that a summary is made of; the others are not decoded."""
 
 
 class Summary(msgspec.Struct):
@@ -83,7 +95,7 @@ def summarized(resources: Iterable[ResourceSpans], size: int) -> Summary:
     """Return the summary of spans of one trace, which take `size` bytes."""
     summary = Summary(bytes=size)
     for resource in resources:
-        service = str(plain(resource.resource.attributes).get("service.name", ""))
+        service = str(_asked(resource.resource.attributes, SERVICE).get("service.name", ""))
         for scope in resource.scope_spans:
             for span in scope.spans:
                 _note(summary, span, is_worker=service == WORKER)
@@ -97,8 +109,12 @@ def plain(attributes: Iterable[KeyValue]) -> dict[str, Any]:
     return {item.key: _value(item.value) for item in attributes}
 
 
+def _asked(attributes: Iterable[KeyValue], keys: Container[str]) -> dict[str, Any]:
+    return {key: _value(item.value) for item in attributes if (key := item.key) in keys}
+
+
 def _note(summary: Summary, span: Span, *, is_worker: bool) -> None:
-    attributes = plain(span.attributes)
+    attributes = _asked(span.attributes, ASKED)
     # What a client of ours writes is only as good as the client: numbers beyond SQLite's integers are cut.
     started, ended = (min(time, NEVER) for time in (span.start_time_unix_nano, span.end_time_unix_nano))
     summary.spans += 1

@@ -6,18 +6,19 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData
 
 from inference_core.settings import TraceStore
 from otel.metrics import StoreMetrics
 from otel.store import database
 from otel.store.inbox import Arrival, Inbox
-from otel.store.pieces import by_trace, count
+from otel.store.pieces import Pieces, by_trace, count
 from otel.store.summary import COLUMNS, Summary, summarized
 
 COMMIT_BYTES = 1024 * 1024
@@ -31,7 +32,6 @@ TRACE_BYTES = 4 * 1024 * 1024
 
 SELECT = f"SELECT id, {', '.join(COLUMNS)} FROM traces WHERE trace_id = ?"  # noqa: S608  # columns of ours
 INSERT = f"INSERT INTO traces (trace_id, arrived, {', '.join(COLUMNS)}) VALUES (?, ?{', ?' * len(COLUMNS)})"  # noqa: S608
-UPDATE = f"UPDATE traces SET {', '.join(f'{column} = ?' for column in COLUMNS)} WHERE id = ?"  # noqa: S608
 
 log = structlog.get_logger()
 
@@ -97,33 +97,41 @@ class Writer(threading.Thread):
     # Storing
 
     def _store(self, connection: sqlite3.Connection, arrivals: list[Arrival]) -> None:
+        pieces: Pieces = {}
+        for arrival in arrivals:
+            self._take_apart(arrival, pieces)
         stored = 0
         with _transaction(connection):
-            for arrival in arrivals:
-                stored += self._store_one(connection, arrival)
+            for trace_id, piece in pieces.items():
+                with self._surviving(piece.resource_spans):
+                    stored += self._add(connection, trace_id, piece)
         self._metrics.spans_stored.inc(stored)
 
-    def _store_one(self, connection: sqlite3.Connection, arrival: Arrival) -> int:
-        connection.execute("SAVEPOINT arrival")
+    def _take_apart(self, arrival: Arrival, pieces: Pieces) -> None:
+        spans = arrival.request.resource_spans
+        with self._surviving(spans):
+            taken = by_trace(spans)
+            for trace_id, piece in taken.pieces.items():
+                # A row is written once for all that came of its trace meanwhile.
+                if trace_id in pieces:
+                    pieces[trace_id].MergeFrom(piece)
+                else:
+                    pieces[trace_id] = piece
+            self._metrics.dropped("malformed", taken.malformed)
+            self._metrics.dropped("large", taken.large)
+
+    @contextlib.contextmanager
+    def _surviving(self, spans: Iterable[ResourceSpans]) -> Iterator[None]:
         try:
-            taken = by_trace(arrival.request.resource_spans)
-            stored = sum(self._add(connection, trace_id, piece) for trace_id, piece in taken.pieces.items())
+            yield
         except sqlite3.Error:
             raise
         except Exception:
-            # An export that nobody thought of must cost neither its neighbours nor the thread.
-            connection.execute("ROLLBACK TO arrival")
-            lost = count(arrival.request.resource_spans)
+            # What nobody thought of must cost neither its neighbours nor the thread.
+            lost = count(spans)
             self._metrics.dropped("unexpected", lost)
             if self._may_complain("unexpected"):
-                log.exception("an export cannot be stored", spans_lost=lost)
-            return 0
-        finally:
-            if connection.in_transaction:
-                connection.execute("RELEASE arrival")
-        self._metrics.dropped("malformed", taken.malformed)
-        self._metrics.dropped("large", taken.large)
-        return stored
+                log.exception("spans cannot be stored", spans_lost=lost)
 
     def _add(self, connection: sqlite3.Connection, trace_id: bytes, piece: TracesData) -> int:
         body = piece.SerializeToString()
@@ -142,7 +150,7 @@ class Writer(threading.Thread):
                 self._metrics.dropped("large", spans)
                 return 0
             whole.add(summary)
-            connection.execute(UPDATE, (*msgspec.structs.astuple(whole), trace))
+            _update(connection, row, msgspec.structs.astuple(whole))
         connection.execute("INSERT INTO parts (trace, body) VALUES (?, ?)", (trace, body))
         return summary.spans
 
@@ -171,6 +179,13 @@ class Writer(threading.Thread):
             connection.execute("DELETE FROM traces WHERE id <= ?", (ids[-1],))
         self._metrics.traces_removed.inc(len(ids))
         return True
+
+
+def _update(connection: sqlite3.Connection, row: Sequence[Any], values: Sequence[Any]) -> None:
+    # An index is written whenever one of its columns is set, though it be to what it was.
+    changed = [(column, new) for column, old, new in zip(COLUMNS, row[1:], values, strict=True) if old != new]
+    columns = ", ".join(f"{column} = ?" for column, _ in changed)
+    connection.execute(f"UPDATE traces SET {columns} WHERE id = ?", (*[new for _, new in changed], row[0]))  # noqa: S608  # as above
 
 
 @contextlib.contextmanager

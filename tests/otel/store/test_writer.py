@@ -83,8 +83,8 @@ def test_sums_beyond_sqlites_integers_do_no_harm(running: Store) -> None:
     assert running.number("spans_stored_total") == 7
 
 
-def test_an_export_that_fails_costs_only_itself(running: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What raises in the middle of an export is counted and leaves nothing of it; the writer goes on."""
+def test_a_trace_that_fails_costs_only_itself(running: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What raises for one trace of an export is counted and leaves nothing of that trace; all others are stored."""
     odd, good = sent_by(GATEWAY, span("good", 1), span("odd", 2)), request(3)[0]
 
     def summarized(resources: Iterable[ResourceSpans], size: int) -> Summary:
@@ -95,10 +95,11 @@ def test_an_export_that_fails_costs_only_itself(running: Store, monkeypatch: pyt
     with structlog.testing.capture_logs() as logs:
         running.put(odd)
         running.put(good)
-    assert running.number("spans_dropped_total", reason="unexpected") == 2
-    assert running.traces.trace(trace_id(1).hex()) is None
+    assert running.number("spans_dropped_total", reason="unexpected") == 1
+    assert running.traces.trace(trace_id(1).hex()) is not None
+    assert running.traces.trace(trace_id(2).hex()) is None
     assert running.traces.of_request("request-3")
-    assert [line["event"] for line in logs] == ["an export cannot be stored"]
+    assert [line["event"] for line in logs] == ["spans cannot be stored"]
 
 
 def test_a_large_resource_is_not_multiplied(running: Store) -> None:
