@@ -14,6 +14,7 @@ from gateway.v2.control import check_repository
 from gateway.v2.documents import ServerMetadata
 from gateway.v2.inferences import Inferences
 from gateway.v2.models import Models
+from inference_core import heap
 from inference_core.bounds import check_name, check_parameters, check_tensors
 from inference_core.deadline import Deadline
 from inference_core.errors import Overloaded
@@ -27,6 +28,8 @@ from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceServicer
 Parameters = Mapping[str, wire.InferParameter]
 Input: TypeAlias = wire.ModelInferRequest.InferInputTensor
 Output: TypeAlias = wire.ModelInferRequest.InferRequestedOutputTensor
+
+HEAVY_BYTES = 4 * 1024 * 1024
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -45,6 +48,10 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 def _read(data: bytes) -> Incoming:
+    if len(data) >= HEAVY_BYTES:
+        # gRPC received it in pieces of some kilobytes. Freed, they would stay with the process, and the door turns
+        # clients away by what that holds.
+        heap.give_back()
     return Incoming(*read_request(data), len(data))
 
 

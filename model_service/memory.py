@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 
+from inference_core import heap
 from model_service.inline import COLLECTIONS
 
 GC_THRESHOLDS = (10_000, 20, 50)
@@ -45,8 +46,4 @@ def give_back() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError):
-        return  # not glibc
-    trim(0)
+    heap.give_back()

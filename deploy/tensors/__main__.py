@@ -19,10 +19,10 @@ from otel import processes
 
 MODELS = Path(__file__).with_name("models")
 MEGABYTE = 1024 * 1024
-COPIES = {"REST": 3, "gRPC": 4}
-"""At once in a process, by resident memory; gRPC's receive buffers leave freed heap behind (docs/decisions/0011)."""
+COPIES = 3
+"""At once in a process, by resident memory."""
 
-SLACK_BYTES = 24 * MEGABYTE
+SLACK_BYTES = 8 * MEGABYTE
 """What buffers of a fixed size, and memory that the allocator keeps for later, take beside the tensor."""
 
 HEAD = ("door", "way", "MB", "MB/s", "ms", "gateway: peak MB", "copies", "worker: peak MB", "copies", "verdict")
@@ -46,7 +46,7 @@ class Row:
     @property
     def is_good(self) -> bool:
         """Whether no process held more copies than are allowed at once."""
-        return max(self.gateway, self.worker) <= COPIES[self.door] * self.size + SLACK_BYTES
+        return max(self.gateway, self.worker) <= COPIES * self.size + SLACK_BYTES
 
     def cells(self) -> Sequence[str]:
         """Return the row as texts."""
@@ -85,7 +85,7 @@ def main() -> int:
     """Return 0 where no process held more copies of a tensor at once than are allowed."""
     parser = argparse.ArgumentParser(
         prog="python -m deploy.tensors",
-        description="Large tensors through both V2 doors; fails above three copies at once in a process, four by gRPC.",
+        description="Large tensors through both V2 doors; fails above three copies at once in a process.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
