@@ -74,9 +74,8 @@ def load(system: System, rate: float, seconds: float) -> Plan:
     return Plan("127.0.0.1", system.http_port, (Kind("pair", BODY),), (Stage(rate, seconds),), arrivals="fixed")
 
 
-def test_ten_thousand_requests_are_split_as_the_rule_says(system: System) -> None:
-    """The canary's share lies within the 99 % binomial interval, whichever process answered."""
-    set_rule(system, {"split": {"stable": 90, "canary": 10}, "labels": {"stable": "1", "canary": "2"}})
+def canaries(system: System) -> int:
+    """Send REQUESTS and return how many of them the canary answered, whichever process took them."""
     before = arms(system)
     records = sent(load(system, RATE, REQUESTS / RATE)).records
     assert set(records.statuses()) == {"200"}
@@ -85,7 +84,14 @@ def test_ten_thousand_requests_are_split_as_the_rule_says(system: System) -> Non
     line = f"{len(records)} requests at 90/10: {dict(found)}; 99 % interval of the canary {LOWEST} to {HIGHEST}"
     print(line)  # noqa: T201  # what pytest -s shows
     assert found.total() == len(records) == REQUESTS
-    assert LOWEST <= found["canary"] <= HIGHEST
+    return found["canary"]
+
+
+def test_ten_thousand_requests_are_split_as_the_rule_says(system: System) -> None:
+    """The canary's share lies within the 99 % binomial interval."""
+    set_rule(system, {"split": {"stable": 90, "canary": 10}, "labels": {"stable": "1", "canary": "2"}})
+    # A right split misses the interval once in a hundred times; missing it twice running is one in ten thousand.
+    assert any(LOWEST <= canaries(system) <= HIGHEST for _ in range(2))
 
 
 def test_a_user_never_moves(system: System) -> None:
