@@ -94,10 +94,13 @@ def _show(files: Mapping[Path, str], arguments: argparse.Namespace) -> None:
     show = shown(coloured=is_coloured, width=max(len(source) for source in files.values()))
     if arguments.follow:
         sys.stderr.write(f"Following {len(files)} files; Ctrl-C ends it.\n")
-    for line in merged(files, first_lines, follows=arguments.follow):
-        if choice.takes(line):
-            sys.stdout.write(f"{line.text if arguments.json else show(line)}\n")
-            sys.stdout.flush()
+    taken = filter(choice.takes, merged(files, first_lines, follows=arguments.follow))
+    count = 0
+    for count, line in enumerate(taken, 1):
+        sys.stdout.write(f"{line.text if arguments.json else show(line)}\n")
+        sys.stdout.flush()
+    if not count:
+        sys.stderr.write("No line matches. Lines of successes are kept up to a rate: docs/LOGS.md.\n")
 
 
 def _wants_colour() -> bool:

@@ -7,6 +7,7 @@ client may call it; what it does not have is streams, compression and TLS (docs/
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -108,10 +109,14 @@ class HopServer:
     async def open(self, socket: Path) -> None:
         """Take calls at a socket; what an earlier process left there is replaced."""
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: HopConnection(self), str(socket))
+        self._socket, self._inode = socket, socket.stat().st_ino
 
     async def stop(self, grace: float | None) -> None:
-        """Take no new calls, wait for those that run, in seconds, and end the rest."""
+        """Take no new calls, wait for those that run, in seconds, and end the rest; the socket goes, if it is ours."""
         self._server.close()
+        with contextlib.suppress(FileNotFoundError):
+            if self._socket.stat().st_ino == self._inode:
+                self._socket.unlink()
         for connection in list(self.connections):
             connection.refuse()
         patience = math.inf if grace is None else now() + grace

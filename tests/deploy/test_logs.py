@@ -92,6 +92,13 @@ def test_the_command_shows_what_both_programs_said_of_a_trace(folder: Path) -> N
     assert done.stdout == written(2, "b", trace_id="4bf92f") + written(3, "c", trace_id="4bf92f")
 
 
+def test_nothing_found_is_said_so(folder: Path) -> None:
+    """A question without an answer is told from a command that did not work."""
+    done = ask(folder, "--trace", "0000")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("No line matches.")
+
+
 def test_a_number_of_lines_that_is_none_is_refused(folder: Path) -> None:
     """The message says what to give."""
     done = ask(folder, "--lines", "0")

@@ -167,6 +167,16 @@ async def test_a_stop_answers_what_runs_and_takes_nothing_new() -> None:
         assert await call == b"x"
         await stopping
         assert not server.connections
+        assert not socket.exists()
+
+
+async def test_a_stop_leaves_the_socket_of_a_successor() -> None:
+    """A process that took the place meanwhile keeps its socket."""
+    async with serving(echo) as (socket, server):
+        socket.unlink()
+        socket.touch()
+        await server.stop(SECONDS)
+        assert socket.exists()
 
 
 async def test_a_stop_does_not_wait_for_ever() -> None:

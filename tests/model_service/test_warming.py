@@ -137,6 +137,16 @@ def test_the_guides_runtime_is_this_one() -> None:
     assert {"only_computes", "inputs", "outputs", "predict", "close"} <= set(dir(names["Runtime"]))
 
 
+def test_the_guides_model_is_one(tmp_path: Path) -> None:
+    """The model.py in docs/MODELS.md and the model.toml there are a whole model, which answers its sample."""
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "MODELS.md").read_text()
+    toml = guide.partition("## model.toml")[2].partition("```toml\n")[2].partition("```")[0]
+    source = guide.partition("`models/iris/1/model.py` could be")[2].partition("```python\n")[2].partition("```")[0]
+    folder = add_model(tmp_path, "iris", toml)
+    (folder / "1" / "model.py").write_text(source)
+    load_and_try(discover(tmp_path)[0])[1].close()
+
+
 def test_an_entry_point_that_cannot_be_imported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package that is broken makes its models UNAVAILABLE with the reason, and nothing else."""
     information = tmp_path / "broken-1.dist-info"
