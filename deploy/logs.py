@@ -94,12 +94,12 @@ def _show(files: Mapping[Path, str], arguments: argparse.Namespace) -> None:
     show = shown(coloured=is_coloured, width=max(len(source) for source in files.values()))
     if arguments.follow:
         sys.stderr.write(f"Following {len(files)} files; Ctrl-C ends it.\n")
-    taken = filter(choice.takes, merged(files, first_lines, follows=arguments.follow))
-    count = 0
-    for count, line in enumerate(taken, 1):
+    is_found = False
+    for line in filter(choice.takes, merged(files, first_lines, follows=arguments.follow)):
+        is_found = True
         sys.stdout.write(f"{line.text if arguments.json else show(line)}\n")
         sys.stdout.flush()
-    if not count:
+    if not is_found:
         sys.stderr.write("No line matches. Lines of successes are kept up to a rate: docs/LOGS.md.\n")
 
 

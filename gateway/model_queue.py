@@ -20,7 +20,7 @@ from gateway.quarantine import KILLED, fingerprint_of
 from gateway.replay import halved
 from gateway.shared import Shared
 from gateway.slots import Slot
-from gateway.worker_errors import LATE, is_too_large, outcome_of, translated
+from gateway.worker_errors import LATE, is_of_all, is_too_large, outcome_of, translated
 from inference_core import errors
 from inference_core.admission import Admission
 from inference_core.batching import Batch, Batcher, Consumers, Entry
@@ -185,7 +185,7 @@ class ModelQueue(Consumers[Slot]):
             self._look_later(attempt, connections)
         if code in LOSSES:
             await self._lost_or_turned_away(attempt, connections)
-        elif code in PERHAPS_ONE_OF_MANY or is_too_large(error):
+        elif (code in PERHAPS_ONE_OF_MANY and not is_of_all(error)) or is_too_large(error):
             self._isolate(attempt.batch.waiting(), translated(error))
         else:
             for entry in attempt.batch.waiting():

@@ -42,6 +42,11 @@ def _reason(error: grpc.aio.AioRpcError) -> str:
     return next((str(value) for key, value in pairs if key == REASON), "")
 
 
+def is_of_all(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether an error says of every request of a batch what it says of one."""
+    return _reason(error) == errors.WrongSignature.reason
+
+
 def is_too_large(error: grpc.aio.AioRpcError) -> bool:
     """Tell whether a message was larger than its receiver takes."""
     return error.code() is StatusCode.RESOURCE_EXHAUSTED and not _reason(error)

@@ -7,6 +7,7 @@
     ├── InvalidInput         the request can never succeed as it stands
     │   ├── InputTooLarge    more bytes than the settings allow
     │   ├── SlowInput        the body did not arrive in time
+    │   ├── WrongSignature   inputs that the model does not take, whatever is in them
     │   ├── UnsupportedInput a content type or encoding that is not read here
     │   └── NotOffered       a feature of a protocol that is not there
     ├── UnknownModel         no such model or version
@@ -55,6 +56,12 @@ class InputTooLarge(InvalidInput):
 
 class SlowInput(InvalidInput):
     """The request's body did not arrive in time."""
+
+
+class WrongSignature(InvalidInput):
+    """The inputs' names, datatypes or shapes are not the model's, and so for every request of the same batch."""
+
+    reason = "signature"
 
 
 class UnsupportedInput(InvalidInput):

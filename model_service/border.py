@@ -144,6 +144,8 @@ def _status(error: BaseException, context: Context) -> StatusCode:
 async def _abort(context: Context, status: StatusCode, error: BaseException, call: Call) -> None:
     if isinstance(error, errors.Overloaded):
         await context.abort(status, error.message, (NO_RETRY, (REASON, error.reason)))
+    if isinstance(error, errors.WrongSignature):
+        await context.abort(status, error.message, ((REASON, error.reason),))
     if isinstance(error, errors.InferenceHubError):
         await context.abort(status, error.message)
     trace_id = call.trace.trace_id

@@ -109,14 +109,12 @@ class HopServer:
     async def open(self, socket: Path) -> None:
         """Take calls at a socket; what an earlier process left there is replaced."""
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: HopConnection(self), str(socket))
-        self._socket, self._inode = socket, socket.stat().st_ino
+        self._remove_socket = _remover(socket)
 
     async def stop(self, grace: float | None) -> None:
         """Take no new calls, wait for those that run, in seconds, and end the rest; the socket goes, if it is ours."""
         self._server.close()
-        with contextlib.suppress(FileNotFoundError):
-            if self._socket.stat().st_ino == self._inode:
-                self._socket.unlink()
+        self._remove_socket()
         for connection in list(self.connections):
             connection.refuse()
         patience = math.inf if grace is None else now() + grace
@@ -124,6 +122,17 @@ class HopServer:
             await asyncio.sleep(LOOK_SECONDS)
         for connection in list(self.connections):
             connection.transport.close()
+
+
+def _remover(socket: Path) -> Callable[[], None]:
+    inode = socket.stat().st_ino
+
+    def remove() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if socket.stat().st_ino == inode:
+                socket.unlink()
+
+    return remove
 
 
 class Asked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inference_core.errors import InvalidInput
+from inference_core.errors import InvalidInput, WrongSignature
 from inference_core.tensors import DATATYPES, Array, Arrays, datatype_of
 from model_service.description import Tensor
 
@@ -12,9 +12,9 @@ NO_FIT = {None}
 
 
 def check_inputs(model: str, declared: Sequence[Tensor], inputs: Arrays, most_rows: int | None = None) -> None:
-    """Raise InvalidInput, naming the tensor, unless names, datatypes and shapes fit and all have the same rows.
+    """Raise WrongSignature, naming the tensor, unless names, datatypes and shapes fit.
 
-    More than `most_rows` are refused, too.
+    InvalidInput where not all have the same rows, or more than `most_rows`.
     """
     rows = {_rows_where_fit(tensor, inputs.get(tensor.name)) for tensor in declared}
     if len(rows) != 1 or rows == NO_FIT or len(inputs) != len(declared):
@@ -33,7 +33,7 @@ def _rows_where_fit(tensor: Tensor, array: Array | None) -> int | None:
 def _explain(model: str, declared: Sequence[Tensor], inputs: Arrays) -> None:
     names = [tensor.name for tensor in declared]
     if inputs.keys() != set(names):
-        raise InvalidInput(f"Model {model} takes {_listed(names)}, not {_listed(list(inputs)) or 'nothing'}.")
+        raise WrongSignature(f"Model {model} takes {_listed(names)}, not {_listed(list(inputs)) or 'nothing'}.")
     for tensor in declared:
         _check(model, tensor, inputs[tensor.name])
     if len({array.shape[0] for array in inputs.values()}) > 1:
@@ -43,12 +43,17 @@ def _explain(model: str, declared: Sequence[Tensor], inputs: Arrays) -> None:
 def _check(model: str, tensor: Tensor, array: Array) -> None:
     datatype = datatype_of(array)
     if datatype != tensor.datatype:
-        raise InvalidInput(f"Model {model}: input {tensor.name} has datatype {tensor.datatype}, got {datatype}.")
+        raise WrongSignature(f"Model {model}: input {tensor.name} has datatype {tensor.datatype}, got {datatype}.")
     if not fits(tensor.shape, array.shape):
-        raise InvalidInput(
+        raise WrongSignature(
             f"Model {model}: input {tensor.name} has shape {list(tensor.shape)} (-1: any size from 1), "
-            f"got {list(array.shape)}."
+            f"got {_of_any_rows(array.shape)}."
         )
+
+
+def _of_any_rows(shape: Sequence[int]) -> list[int]:
+    # The rows are those of a whole batch, of which a client sees its own only.
+    return [-1 if size else 0 for size in shape[:1]] + list(shape[1:])
 
 
 def fits(declared: Sequence[int], actual: Sequence[int]) -> bool:

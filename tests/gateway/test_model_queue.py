@@ -149,6 +149,14 @@ async def test_neighbours_of_a_bad_request_get_their_answers(status: STATUS) -> 
         await one.idle()
 
 
+async def test_what_is_wrong_with_all_of_a_batch_is_asked_once() -> None:
+    """Inputs that are not the model's, of which a batch has one kind only, are refused together, at once."""
+    async with hop(FakeWorker(status=STATUS.INVALID_ARGUMENT, reason=errors.WrongSignature.reason)) as one:
+        found = await one.ask_all(9)
+        assert [type(error) for error in found] == [errors.InvalidInput] * 9
+        assert sum(len(asked.values) for asked in one.fakes[0].calls) == 9
+
+
 async def test_a_busy_worker_says_why() -> None:
     """RESOURCE_EXHAUSTED with a reason is an overload with that reason for all, and is not tried again."""
     async with hop(FakeWorker(status=STATUS.RESOURCE_EXHAUSTED, reason="deadline")) as one:

@@ -56,10 +56,11 @@ def test_unavailable_says_when_to_come_back(kind: type[Unavailable]) -> None:
 
 
 def test_input_errors_are_one_family() -> None:
-    """Whoever handles InvalidInput handles a body that is too large, too slow or of the wrong type."""
+    """Whoever handles InvalidInput handles what is too large, too slow, of the wrong type or not the model's."""
     assert {kind.__name__ for kind in classes(InvalidInput)} == {
         "InvalidInput",
         "InputTooLarge",
+        "WrongSignature",
         "SlowInput",
         "UnsupportedInput",
         "NotOffered",

@@ -52,6 +52,7 @@ def test_every_expected_error_has_a_status(kind: type[InferenceHubError]) -> Non
     [
         (errors.InvalidInput("x"), StatusCode.INVALID_ARGUMENT),
         (errors.InputTooLarge("x"), StatusCode.INVALID_ARGUMENT),
+        (errors.WrongSignature("x"), StatusCode.INVALID_ARGUMENT),
         (errors.UnknownModel("x"), StatusCode.NOT_FOUND),
         (errors.Overloaded("x"), StatusCode.RESOURCE_EXHAUSTED),
         (errors.NoWorker("x"), StatusCode.UNAVAILABLE),

@@ -48,11 +48,22 @@ def test_another_datatype_is_refused(dtype: type[np.generic]) -> None:
     assert message.startswith("Model m: input features has datatype FP32, got ")
 
 
-@pytest.mark.parametrize("shape", [(2,), (2, 4), (2, 2), (2, 3, 1), (0, 3), (), (6,)])
-def test_another_shape_is_refused(shape: tuple[int, ...]) -> None:
-    """A tensor of other dimensions, or without rows, is refused with both shapes."""
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((2,), [-1]),
+        ((2, 4), [-1, 4]),
+        ((2, 2), [-1, 2]),
+        ((2, 3, 1), [-1, 3, 1]),
+        ((0, 3), [0, 3]),
+        ((), []),
+        ((6,), [-1]),
+    ],
+)
+def test_another_shape_is_refused(shape: tuple[int, ...], told: list[int]) -> None:
+    """A tensor of other dimensions, or without rows, is refused with both shapes; how many rows came is not said."""
     message = refusal(inputs(features=np.zeros(shape, np.float32)))
-    assert message == f"Model m: input features has shape [-1, 3] (-1: any size from 1), got {list(shape)}."
+    assert message == f"Model m: input features has shape [-1, 3] (-1: any size from 1), got {told}."
 
 
 def test_unequal_rows_are_refused() -> None:
