@@ -275,7 +275,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Examples: python -m deploy.reload    python -m deploy.reload --replacements 5 --swaps 10",
     )
     add = parser.add_argument
-    add("--rate", type=float, default=150.0, help="requests per second meanwhile (default 150)")
+    add("--rate", type=float, default=200.0, help="requests per second meanwhile (default 200)")
     add("--replacements", type=int, default=20, help="of one version under that load (default 20)")
     add("--swaps", type=int, default=50, help="after which memory is looked at (default 50)")
     return parser
