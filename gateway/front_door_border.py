@@ -113,9 +113,13 @@ class Border:
                 self._end(method, visit, CLIENT_LEFT)
                 raise
             except errors.InferenceHubError as error:
+                errors.let_go(error)
+                request, message = b"", None  # this frame outlives the call, too
                 await self._refuse(method, visit, error, context)
             except Exception as error:  # noqa: BLE001  # the border: whatever it is, the client gets a status
                 self._observer.unexpected(visit.observed, error)
+                errors.let_go(error)
+                request, message = b"", None  # noqa: F841  # this frame outlives the call, too
                 self._end(method, visit, UNEXPECTED)
                 await context.abort(StatusCode.INTERNAL, unexpected_sentence(visit.observed.trace.trace_id))
             else:

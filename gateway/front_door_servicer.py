@@ -14,10 +14,10 @@ from gateway.v2.control import check_repository
 from gateway.v2.documents import ServerMetadata
 from gateway.v2.inferences import Inferences
 from gateway.v2.models import Models
-from inference_core import heap
 from inference_core.bounds import check_name, check_parameters, check_tensors
 from inference_core.deadline import Deadline
 from inference_core.errors import Overloaded
+from inference_core.heap import Returns
 from inference_core.raw_messages import read_request, response_bytes
 from inference_core.selection import CLASSIFICATION, Wanted, check_once, wanted
 from inference_core.settings import Gateway
@@ -48,10 +48,6 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 def _read(data: bytes) -> Incoming:
-    if len(data) >= HEAVY_BYTES:
-        # gRPC received it in pieces of some kilobytes. Freed, they would stay with the process, and the door turns
-        # clients away by what that holds.
-        heap.give_back()
     return Incoming(*read_request(data), len(data))
 
 
@@ -71,6 +67,7 @@ class FrontDoorServicer(GRPCInferenceServiceServicer):
         self._metadata = metadata
         self._door = Door(limits)
         self._longest_seconds = limits.deadline
+        self._returns = Returns()
 
     async def ServerLive(self, request: wire.ServerLiveRequest, context: Context) -> wire.ServerLiveResponse:
         """Tell that the event loop turns."""
@@ -133,6 +130,10 @@ class FrontDoorServicer(GRPCInferenceServiceServicer):
         remaining: float | None = context.time_remaining()
         longest = self._longest_seconds
         call = CURRENT.get().predict(Deadline.after(longest if remaining is None else min(remaining, longest)))
+        if request.size >= HEAVY_BYTES:
+            # gRPC received it in pieces of some kilobytes. Freed, they would stay with the process, and the door turns
+            # clients away by what that holds.
+            self._returns.note()
         self._check_memory(request.size)
         self._inferences.check(message.model_name, message.model_version, call)
         asked, is_raw = _asked(message, request.raw), bool(request.raw)

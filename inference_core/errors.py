@@ -34,6 +34,15 @@ def retry_seconds(wait_seconds: float) -> int:
     return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(wait_seconds)))
 
 
+def let_go(error: BaseException) -> None:
+    """Have an error hold nothing of what the functions were working on that it came from.
+
+    gRPC for Python keeps the exception that ends a call in a cycle with that call, and with it the one that it came of:
+    a message of many megabytes would stay until a garbage collection, which an idle process does not have.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+
+
 class InferenceHubError(Exception):
     """Root of the expected errors; `message` is a whole sentence that may be shown to the client."""
 

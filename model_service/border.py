@@ -115,6 +115,8 @@ class Border:
                 observer.end(call, status, error)
                 if isinstance(error, asyncio.CancelledError):
                     raise
+                errors.let_go(error)
+                request, message, call.raw = b"", None, None  # noqa: F841  # this frame outlives the call, too
                 await _abort(context, status, error, call)
             else:
                 if method not in QUIET:

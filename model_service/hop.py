@@ -128,7 +128,7 @@ def _remover(socket: Path) -> Callable[[], None]:
     inode = socket.stat().st_ino
 
     def remove() -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if socket.stat().st_ino == inode:
                 socket.unlink()
 

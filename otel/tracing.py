@@ -85,8 +85,11 @@ class CountingExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export, and count."""
-        result = self._exporter.export(spans)
-        self._accounts.left(len(spans), taken=result is SpanExportResult.SUCCESS)
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            self._accounts.left(len(spans), taken=result is SpanExportResult.SUCCESS)
         return result
 
     def shutdown(self) -> None:

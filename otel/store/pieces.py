@@ -45,6 +45,20 @@ def count(resources: Iterable[ResourceSpans]) -> int:
     return sum(len(scope.spans) for resource in resources for scope in resource.scope_spans)
 
 
+def merged(taken: Iterable[tuple[bytes, TracesData]], most_bytes: int) -> list[tuple[bytes, TracesData]]:
+    """Return pieces of which those of one trace are one, where together they have at most so many bytes."""
+    found: list[tuple[bytes, TracesData]] = []
+    last: dict[bytes, TracesData] = {}
+    for trace_id, piece in taken:
+        whole = last.get(trace_id)
+        if whole is not None and whole.ByteSize() + piece.ByteSize() <= most_bytes:
+            whole.MergeFrom(piece)
+        else:
+            last[trace_id] = piece
+            found.append((trace_id, piece))
+    return found
+
+
 class _Export:
     def __init__(self, room: int) -> None:
         self.pieces: Pieces = {}

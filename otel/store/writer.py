@@ -18,7 +18,7 @@ from inference_core.settings import TraceStore
 from otel.metrics import StoreMetrics
 from otel.store import database
 from otel.store.inbox import Arrival, Inbox
-from otel.store.pieces import Pieces, by_trace, count
+from otel.store.pieces import by_trace, count, merged
 from otel.store.summary import COLUMNS, Summary, summarized
 
 COMMIT_BYTES = 1024 * 1024
@@ -97,28 +97,22 @@ class Writer(threading.Thread):
     # Storing
 
     def _store(self, connection: sqlite3.Connection, arrivals: list[Arrival]) -> None:
-        pieces: Pieces = {}
+        taken: list[tuple[bytes, TracesData]] = []
         for arrival in arrivals:
-            self._take_apart(arrival, pieces)
+            with self._surviving(arrival.request.resource_spans):
+                taken += self._taken_apart(arrival)
         stored = 0
         with _transaction(connection):
-            for trace_id, piece in pieces.items():
+            for trace_id, piece in merged(taken, TRACE_BYTES):
                 with self._surviving(piece.resource_spans):
                     stored += self._add(connection, trace_id, piece)
         self._metrics.spans_stored.inc(stored)
 
-    def _take_apart(self, arrival: Arrival, pieces: Pieces) -> None:
-        spans = arrival.request.resource_spans
-        with self._surviving(spans):
-            taken = by_trace(spans)
-            for trace_id, piece in taken.pieces.items():
-                # A row is written once for all that came of its trace meanwhile.
-                if trace_id in pieces:
-                    pieces[trace_id].MergeFrom(piece)
-                else:
-                    pieces[trace_id] = piece
-            self._metrics.dropped("malformed", taken.malformed)
-            self._metrics.dropped("large", taken.large)
+    def _taken_apart(self, arrival: Arrival) -> Iterable[tuple[bytes, TracesData]]:
+        taken = by_trace(arrival.request.resource_spans)
+        self._metrics.dropped("malformed", taken.malformed)
+        self._metrics.dropped("large", taken.large)
+        return taken.pieces.items()
 
     @contextlib.contextmanager
     def _surviving(self, spans: Iterable[ResourceSpans]) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -70,11 +71,11 @@ class System:
         return done.stdout
 
     def stop(self) -> None:
-        """Stop everything; whatever is left after that is killed by pid."""
-        done = self.deploy("down")
-        for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
-        assert done.returncode == 0, done.stderr
+        """Kill everything by pid, which takes no time; that `down` ends it well is shown in test_operations."""
+        while pids := self.processes():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def deploy(self, verb: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m deploy VERB` for this system."""

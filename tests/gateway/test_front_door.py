@@ -23,9 +23,11 @@ from inference_core.tensors import Array, read_tensors, write_inputs, write_outp
 from inference_pb import open_inference_pb2 as wire
 from tests.gateway.test_app import kinds
 from tests.gateway.v2_system import LIMIT, Hub, hub
+from tests.held import assert_let_go
 from tests.waiting import eventually
 
 X = np.array([[0.5, 1.5, 2.5]], "<f4")
+HELD = 100_000
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -283,3 +285,15 @@ async def test_an_address_that_cannot_be_had_is_named() -> None:
     with folder, expected:
         async with hub(Path(folder.name), workers=1, host=documentation_only, grpc_port=1):
             pytest.fail("it started")
+
+
+@pytest.mark.parametrize("body", [b"\xff" * HELD, request_for(model="nobody", id="x" * HELD).SerializeToString()])
+async def test_a_refused_message_is_let_go_at_once(system: Hub, body: bytes) -> None:
+    """Nothing keeps what a refused call sent."""
+    call: Any = system.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+
+    async def refused() -> None:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(body, timeout=5)
+
+    await assert_let_go(refused, HELD)

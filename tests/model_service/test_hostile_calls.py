@@ -8,10 +8,13 @@ from grpc import StatusCode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.held import assert_let_go
 from tests.model_service.worker import end_of, infer_request, running_worker
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 PREDICT = "/ModelInference/Predict"
+HELD = 100_000
+LONG = infer_request("nobody", arrays={"features": np.zeros((1, HELD), np.float32)})
 
 
 async def test_an_unknown_method_is_unimplemented() -> None:
@@ -45,6 +48,17 @@ async def test_a_broken_message_is_the_clients_fault(path: str, message: bytes) 
         )
         assert [line["status"] for line in await worker.ended(1)] == ["INVALID_ARGUMENT"]
         assert (await worker.protocol.ModelInfer(infer_request())).model_name == "double"
+
+
+@pytest.mark.parametrize("message", [b"\xff" * HELD, LONG.SerializeToString()])
+async def test_a_refused_message_is_let_go_at_once(message: bytes) -> None:
+    """Nothing keeps what a refused call sent."""
+    async with running_worker() as worker:
+
+        async def refused() -> None:
+            assert (await end_of(worker.method(INFER)(message)))[0] is not StatusCode.OK
+
+        await assert_let_go(refused, HELD)
 
 
 async def test_no_bytes_kill_the_worker() -> None:

@@ -132,3 +132,18 @@ def test_spans_that_nobody_takes_are_counted() -> None:
     counted.tracing.stop()
     assert time.monotonic() - started < tracing.STOP_SECONDS + 5
     wait_for(lambda: counted.number("lost") == 1, "the count")
+
+
+def test_spans_that_cannot_be_encoded_are_counted_as_lost(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw costs the spans of one export, and no count."""
+
+    def unforeseen(_: object) -> None:
+        raise ValueError("no such kind of value")
+
+    monkeypatch.setattr(tracing, "encoded", unforeseen)
+    counted = Counted(collector.endpoint)
+    counted.record()
+    counted.tracing.stop()
+    assert (counted.number("lost"), counted.number("exported"), collector.requests) == (1, 0, [])
