@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from pathlib import Path
+from typing import TypeVar
 
 from inference_core.deadline import now
 from inference_core.death_note import read
@@ -13,7 +14,9 @@ from inference_core.errors import WorkerKiller
 from inference_core.tensors import Arrays, to_raw
 
 MOST = 4096
+FORGIVEN_NOTES = 2
 DIGEST_BYTES = 16
+T = TypeVar("T")
 KILLED = "This input ended the workers that ran it, so it is not tried again for now; look at the model's log."
 
 
@@ -36,7 +39,7 @@ class Quarantine:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._until: OrderedDict[bytes, float] = OrderedDict()
-        self._vouched: OrderedDict[bytes, float] = OrderedDict()
+        self._vouched: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
         self._forgiven: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
@@ -63,17 +66,20 @@ class Quarantine:
         return text
 
     def vouch(self, fingerprint: bytes) -> None:
-        """Note that an input was answered of which workers had died, so that its first death note convicts it not yet.
+        """Note that an input was answered of which workers had died: its next FORGIVEN_NOTES do not convict it.
 
-        Somebody may kill a worker from outside while a popular input runs alone there; twice in a row is no chance.
+        Somebody may kill workers from outside while a popular input runs alone there; three in a row are no chance.
         """
-        _keep(self._vouched, fingerprint, now() + self._seconds)
+        _keep(self._vouched, fingerprint, (now() + self._seconds, FORGIVEN_NOTES))
 
     def _forgives(self, fingerprint: bytes, written_at: float) -> bool:
         if self._forgiven.get(fingerprint) == written_at:
             return True  # the same note, read again
-        if self._vouched.pop(fingerprint, 0.0) <= now():
+        until, chances = self._vouched.pop(fingerprint, (0.0, 0))
+        if until <= now():
             return False
+        if chances > 1:
+            _keep(self._vouched, fingerprint, (until, chances - 1))
         _keep(self._forgiven, fingerprint, written_at)
         return True
 
@@ -91,7 +97,7 @@ class Quarantine:
             raise WorkerKiller(KILLED)
 
 
-def _keep(memory: OrderedDict[bytes, float], fingerprint: bytes, value: float) -> None:
+def _keep(memory: OrderedDict[bytes, T], fingerprint: bytes, value: T) -> None:
     memory[fingerprint] = value
     memory.move_to_end(fingerprint)
     if len(memory) > MOST:

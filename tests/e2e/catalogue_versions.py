@@ -193,6 +193,7 @@ def deleted(bench: Bench) -> Outcome:
     with stocked(bench, "deleted") as stock, bench.client() as client:
         stock.serve("1", numbered(1))
         with Customers(stock) as customers:
+            wait_for(lambda: customers.answers, "a customer's answer")
             shutil.rmtree(stock.folder)
             reason = stock.until("1", READY, "its folder is gone")
             load = stock.change(client, "load").status_code
