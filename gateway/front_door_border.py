@@ -112,16 +112,12 @@ class Border:
             except asyncio.CancelledError:
                 self._end(method, visit, CLIENT_LEFT)
                 raise
-            except errors.InferenceHubError as error:
-                errors.let_go(error)
-                request, message = b"", None  # this frame outlives the call, too
-                await self._refuse(method, visit, error, context)
             except Exception as error:  # noqa: BLE001  # the border: whatever it is, the client gets a status
-                self._observer.unexpected(visit.observed, error)
+                if not isinstance(error, errors.InferenceHubError):
+                    self._observer.unexpected(visit.observed, error)
                 errors.let_go(error)
                 request, message = b"", None  # noqa: F841  # this frame outlives the call, too
-                self._end(method, visit, UNEXPECTED)
-                await context.abort(StatusCode.INTERNAL, unexpected_sentence(visit.observed.trace.trace_id))
+                await self._refuse(method, visit, error, context)
             else:
                 self._end(method, visit, OK)
                 context.set_trailing_metadata(visit.told())
@@ -139,7 +135,10 @@ class Border:
         observed = self._observer.begin(METHOD, carried[REQUEST_ID], carried[TRACEPARENT], carried[TRACESTATE])
         return Visit(observed, *(carried[name] for name in self._chosen))
 
-    async def _refuse(self, method: str, visit: Visit, error: errors.InferenceHubError, context: Context) -> None:
+    async def _refuse(self, method: str, visit: Visit, error: Exception, context: Context) -> None:
+        if not isinstance(error, errors.InferenceHubError):
+            self._end(method, visit, UNEXPECTED)
+            await context.abort(StatusCode.INTERNAL, unexpected_sentence(visit.observed.trace.trace_id))
         refused = error.reason if isinstance(error, errors.Overloaded) else ""
         self._end(method, visit, http_status_of(error, V2_STATUS), refused)
         await context.abort(status_of(error), error.message, visit.told())

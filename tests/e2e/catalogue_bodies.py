@@ -137,11 +137,14 @@ def binary_extension(bench: Bench) -> Outcome:
         lies = [_binary(client, length) for length in LENGTHS] + [_binary(client, size=size) for size in SIZES]
         right = _binary(client)
         headers = {"Content-Type": "application/json"}
-        plain = [client.post("/predict", content=PROMPT, headers={**headers, LENGTH: each}) for each in LENGTHS]
+        own = str(len(PROMPT))
+        plain = [client.post("/predict", content=PROMPT, headers={**headers, LENGTH: each}) for each in (*LENGTHS, own)]
+        behind = client.post("/predict", content=PROMPT + b"\x04\x00\x00\x00good", headers={**headers, LENGTH: own})
     wrong = unless(set(lies) == {400}, f"lies: {lies}")
     wrong += unless(right == httpx.codes.OK, f"the truth: {right}")
     wrong += unless({answer.status_code for answer in plain} == {200}, "/predict did not ignore the header")
-    happened = f"400 x {len(lies)}, the truth {right}; /predict, which has no such data, 200 x {len(plain)}"
+    wrong += unless(behind.status_code == httpx.codes.BAD_REQUEST, "/predict read binary data")
+    happened = f"400 x {len(lies)}, the truth {right}; /predict: header ignored, 200 x {len(plain)}, data behind it 400"
     return Outcome(happened, wrong=wrong)
 
 

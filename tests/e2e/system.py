@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -71,11 +70,11 @@ class System:
         return done.stdout
 
     def stop(self) -> None:
-        """Kill everything by pid, which takes no time; that `down` ends it well is shown in test_operations."""
-        while pids := self.processes():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        """Stop everything; whatever is left after that is killed by pid."""
+        done = self.deploy("down")
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        assert done.returncode == 0, done.stderr
 
     def deploy(self, verb: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m deploy VERB` for this system."""
