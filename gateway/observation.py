@@ -1,7 +1,7 @@
 """What is noted of every request, whichever way it came: ids, trace, clock; at the end a log line and the metrics.
 
 Lines of requests that succeeded are kept up to a rate, those that failed always; requests that were refused to protect
-the others are told as sums, once a second.
+the others are told as sums, once a second. Lines and spans of what went well are made for several requests together.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from gateway.tally import Tally
 from inference_core.deadline import Deadline, now
 from inference_core.names import request_id_from
 from otel.allowance import Allowance
+from otel.gathering import Gathering
+from otel.logs import stamp
 from otel.requests import RequestTraces
 
 FIRST_FAILURE, SERVER_ERROR = 400, 500
@@ -63,6 +65,8 @@ class Observer:
         self._refused: Counter[str] = Counter()
         self._report: asyncio.TimerHandle | None = None
         self._kept_after_all = 0
+        self._recording = Gathering(self._spans.record)
+        self._telling = Gathering(_tell_success)
 
     def begin(self, method: str, request_id: str, traceparent: str, tracestate: str) -> Observed:
         """Begin, with the header values that the client sent or empty ones."""
@@ -87,9 +91,11 @@ class Observer:
             self._refused[refused] += 1
             self._tally.refused(call.model if call is not None else "", refused)
             self._report_soon()
-        elif (status >= FIRST_FAILURE and not is_probe) or self._lines.take():
-            level = logging.ERROR if status >= SERVER_ERROR and not is_probe else logging.INFO
-            log.log(level, "request", **_line(observed, route, status, call))
+        elif status >= FIRST_FAILURE and not is_probe:
+            level = logging.ERROR if status >= SERVER_ERROR else logging.INFO
+            log.log(level, "request", **_line(Ended(observed, kept, ended, route, status, call)))
+        elif self._lines.take():
+            self._telling.add(Ended(observed, kept, ended, route, status, call))
         else:
             self._report_soon()
 
@@ -105,7 +111,12 @@ class Observer:
         self._report_soon()
 
     def _record(self, ended: Ended) -> None:
-        self._spans.record(ended)
+        call = ended.call
+        # An attempt that goes on, of a client that left or beside the one that answered, would end later than these.
+        if ended.status < FIRST_FAILURE and (call is None or call.attempts <= 1):
+            self._recording.add(ended)
+        else:
+            self._spans.record(ended)
         self._tally.kept(ended.kept)
         if ended.kept not in DECIDED_FIRST:
             self._kept_after_all += 1
@@ -119,6 +130,8 @@ class Observer:
         if self._report is not None:
             self._report.cancel()
             self._tell()
+        self._recording.flush()
+        self._telling.flush()
         self._tally.close()
 
     def _report_soon(self) -> None:
@@ -147,9 +160,20 @@ def _ids(observed: Observed) -> dict[str, str]:
     return {"request_id": observed.request_id, "trace_id": trace.trace_id, "span_id": trace.span_id}
 
 
-def _line(observed: Observed, route: str, status: int, call: Call | None) -> dict[str, Any]:
-    milliseconds = round((now() - observed.started) * 1000, 3)
-    line = {**_ids(observed), "method": observed.method, "route": route, "status": status, "milliseconds": milliseconds}
+def _tell_success(ended: Ended) -> None:
+    log.info("request", timestamp=stamp(ended.at), **_line(ended))
+
+
+def _line(ended: Ended) -> dict[str, Any]:
+    observed, call = ended.observed, ended.call
+    milliseconds = round((ended.at - observed.started) * 1000, 3)
+    line = {
+        **_ids(observed),
+        "method": observed.method,
+        "route": ended.route,
+        "status": ended.status,
+        "milliseconds": milliseconds,
+    }
     if call is not None and call.model:
         line["model"] = call.model
         if call.version:

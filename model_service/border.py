@@ -119,9 +119,10 @@ class Border:
                 request, message, call.raw = b"", None, None  # noqa: F841  # this frame outlives the call, too
                 await _abort(context, status, error, call)
             else:
+                outputs, call.outputs = call.outputs, None  # whoever tells of the call later holds none of its tensors
                 if method not in QUIET:
                     observer.end(call, StatusCode.OK, None)
-                return encode(response) if call.outputs is None else response_bytes(response, call.outputs)
+                return encode(response) if outputs is None else response_bytes(response, outputs)
 
         # Without a deserializer the message arrives here as bytes, and one that is broken is refused like the rest.
         return grpc.unary_unary_rpc_method_handler(observed)

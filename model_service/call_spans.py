@@ -13,7 +13,6 @@ from typing import NamedTuple
 from grpc import StatusCode
 from opentelemetry.trace import Link, SpanKind
 
-from inference_core.deadline import now
 from inference_core.members import Member, from_text
 from model_service.call import Call, Computation
 from otel.recorder import Attributes, Epoch, Place, Recorder, Times, Told, link_to, rpc_attributes, rpc_status
@@ -36,12 +35,15 @@ GATHER_SECONDS = 0.25
 """How long a batch waits for the calls that were computed in it to end; they are told together."""
 
 
-class End(NamedTuple):
-    """How and when a call ended, and why all of its requests are kept; empty where each has its own flag."""
+class Ended(NamedTuple):
+    """A call that has ended at a time on the clock of Deadline.
 
+    `kept` says why all of its requests are kept; it is empty where each has its own flag.
+    """
+
+    call: Call
     status: StatusCode
-    time: float
-    epoch: Epoch
+    at: float
     kept: str
 
 
@@ -53,12 +55,12 @@ class CallSpans:
         self._batches: dict[int, tuple[Computation, Call, Times]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def record(self, call: Call, status: StatusCode, kept: str) -> None:
-        """Record what is kept of a call; `kept` says why all of it is, empty where only the flags decide."""
-        end = End(status, now(), Epoch(), kept)
+    def record(self, ended: Ended) -> None:
+        """Record what is kept of a call."""
+        call, kept, epoch = ended.call, ended.kept, Epoch()
         own = call.trace
         if own.kept or kept:
-            self._record(call, Place(own.trace_id, own.span_id, own.parent_id), call.request_id, 0, end)
+            self._record(ended, epoch, Place(own.trace_id, own.span_id, own.parent_id), call.request_id, 0)
         parts = call.members.split(";") if call.members else ()
         # The first request is also the call's own.
         first = 1 if own.kept or kept else 0
@@ -67,7 +69,7 @@ class CallSpans:
             if kept or part[-1:] in SAMPLED_DIGITS:
                 for member in from_text(part):
                     if place := _place_of(member):
-                        self._record(call, place, member.request_id, index, end)
+                        self._record(ended, epoch, place, member.request_id, index)
 
     def close(self) -> None:
         """Record the batches that still wait for their calls."""
@@ -75,30 +77,32 @@ class CallSpans:
             self._timer.cancel()
         self._gathered()
 
-    def _record(self, call: Call, place: Place, request_id: str, index: int, end: End) -> None:
+    def _record(self, ended: Ended, epoch: Epoch, place: Place, request_id: str, index: int) -> None:
+        call, status = ended.call, ended.status
         attributes: dict[str, str | int | bool] = {
             **rpc_attributes(call.method),
-            **rpc_status(end.status.name, end.status.value[0]),
+            **rpc_status(status.name, status.value[0]),
             "app.request.id": request_id,
         }
         if call.model:
             attributes |= {"app.model.name": call.model, "app.model.version": call.version}
-        if kept := end.kept or (call.trace.kept if not call.trace.parent_id else ""):
+        if kept := ended.kept or (call.trace.kept if not call.trace.parent_id else ""):
             attributes["app.kept"] = kept
         if call.computation is not None:
-            self._add_stages(call, call.computation, place, index, end)
-        error = end.status.name if end.status in FAILURES else ""
-        times = end.epoch.between(call.started_at, end.time)
+            self._add_stages(ended, epoch, call.computation, place, index)
+        error = status.name if status in FAILURES else ""
+        times = epoch.between(call.started_at, ended.at)
         self._recorder.record(place, Told(call.method, SpanKind.SERVER, error), times, attributes)
 
-    def _add_stages(self, call: Call, computed: Computation, server: Place, index: int, end: End) -> None:
+    def _add_stages(self, ended: Ended, epoch: Epoch, computed: Computation, server: Place, index: int) -> None:
+        call = ended.call
         position = computed.index + index
         about: Attributes = {**_batch_attributes(call, computed), "app.batch.index": position}
         if computed.waited:
-            times = end.epoch.between(computed.queued_at, computed.started_at)
+            times = epoch.between(computed.queued_at, computed.started_at)
             self._recorder.record(server.below(), Told("queue"), times, about)
         compute = server.below()
-        times = end.epoch.between(computed.started_at, computed.ended_at or end.time)
+        times = epoch.between(computed.started_at, computed.ended_at or ended.at)
         links: tuple[Link, ...] = ()
         if computed.batch_requests > 1:
             batch = computed.batch.joined(compute, position)

@@ -1,6 +1,7 @@
 """What is kept of a call once it has ended: one log line, and spans for each of its requests whose trace is kept.
 
 Lines of calls that went well, or were refused to protect the others, are kept up to a rate; those of failures always.
+What is kept of calls that went well is made for several of them together.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from inference_core.deadline import now
 from inference_core.errors import InferenceHubError
 from inference_core.settings import Telemetry
 from model_service.call import Call
-from model_service.call_spans import FAILURES, CallSpans
+from model_service.call_spans import FAILURES, CallSpans, Ended
 from otel.allowance import Allowance
+from otel.gathering import Gathering
+from otel.logs import stamp
 from otel.requests import RequestTraces
 
 RATIONED = {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED}
@@ -55,6 +58,8 @@ class Observer:
         self._lines = lines
         self._left_out = left_out
         self._report: asyncio.TimerHandle | None = None
+        self._recording = Gathering(spans.record)
+        self._telling = Gathering(_tell_success)
 
     def begin(self, method: str, offered_id: str, traceparent: str, tracestate: str) -> Call:
         """Begin a call to `package.Service/Method`, with what its metadata says or empty texts."""
@@ -65,10 +70,11 @@ class Observer:
         if error is not None and not isinstance(error, InferenceHubError | asyncio.CancelledError):
             log.error("unexpected error", exc_info=error)
         kept = "" if call.trace.kept and not call.members else self._keeping.reason(call, status)
+        ended = Ended(call, status, now(), kept)
         if call.trace.kept or call.members or kept:
-            self._spans.record(call, status, kept)
+            self._record(ended)
         if status not in RATIONED or self._lines.take():
-            log.info("call", **_line(call, status, error))
+            self._write(ended, error)
         elif self._report is None:
             loop = asyncio.get_running_loop()
             # In a context of its own: the line is about no call.
@@ -76,7 +82,21 @@ class Observer:
 
     def close(self) -> None:
         """Record what still waits, before the process ends."""
+        self._recording.flush()
+        self._telling.flush()
         self._spans.close()
+
+    def _record(self, ended: Ended) -> None:
+        if ended.status is StatusCode.OK:
+            self._recording.add(ended)
+        else:
+            self._spans.record(ended)  # it may be computed still, and would then end later than this
+
+    def _write(self, ended: Ended, error: BaseException | None) -> None:
+        if ended.status is StatusCode.OK:
+            self._telling.add(ended)
+        else:
+            log.info("call", **_line(ended, error))
 
     def _tell(self) -> None:
         self._report = None
@@ -85,9 +105,14 @@ class Observer:
         log.info("calls not logged", count=count)
 
 
-def _line(call: Call, status: StatusCode, error: BaseException | None) -> dict[str, Any]:
-    milliseconds = round((now() - call.started_at) * 1000, 3)
-    line = {"method": call.method, "status": status.name, "milliseconds": milliseconds, **call.describe()}
+def _tell_success(ended: Ended) -> None:
+    log.info("call", timestamp=stamp(ended.at), **_line(ended, None))
+
+
+def _line(ended: Ended, error: BaseException | None) -> dict[str, Any]:
+    call = ended.call
+    milliseconds = round((ended.at - call.started_at) * 1000, 3)
+    line = {"method": call.method, "status": ended.status.name, "milliseconds": milliseconds, **call.describe()}
     if isinstance(error, InferenceHubError):
         line["error"] = error.message
     return line

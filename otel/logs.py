@@ -6,7 +6,7 @@ line is cut to fit. Messages of gunicorn, uvicorn, grpc and opentelemetry pass t
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import json
 import logging
 import math
@@ -14,11 +14,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, NoReturn, TextIO, cast
+from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from inference_core.deadline import now
+from otel.log_stream import Lines
 
 LINE_LIMIT = 4000
 CUTS = (2048, 1024, 512, 256, 128, 64, 32)
@@ -61,22 +65,10 @@ def render(_: WrappedLogger, __: str, event: EventDict) -> str:
     return line if len(line) <= LINE_LIMIT else _shortened(_flat(event))
 
 
-class Unfailing:
-    """A text stream on which writing never raises: a request outlives the reader of its log lines."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write, or lose the text where nobody reads it any more."""
-        with contextlib.suppress(OSError, ValueError):
-            return self._stream.write(text)
-        return 0
-
-    def flush(self) -> None:
-        """Flush as far as that is possible."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
+def stamp(at: float) -> str:
+    """Return the `timestamp` of a line about what happened at a time on the clock of Deadline."""
+    moment = datetime.fromtimestamp(time.time() - (now() - at), UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class OncePerInterval(logging.Filter):
@@ -89,11 +81,11 @@ class OncePerInterval(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record may pass."""
-        now = time.monotonic()
+        moment = time.monotonic()
         key = (record.pathname, record.lineno)
-        if now - self._seen.get(key, -self._seconds) < self._seconds:
+        if moment - self._seen.get(key, -self._seconds) < self._seconds:
             return False
-        self._seen[key] = now
+        self._seen[key] = moment
         return True
 
 
@@ -109,20 +101,21 @@ def configure(program: str, level: str, **identity: Any) -> None:
         lambda _, __, event: {**constant, **event},
         add_trace_ids,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.MaybeTimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    output = cast("TextIO", Unfailing(sys.stdout))
+    output = Lines(sys.stdout)
+    atexit.register(output.flush)
     structlog.configure(
         processors=[_dropped] if level == OFF else [*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
-        logger_factory=structlog.WriteLoggerFactory(output),
+        logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
     _join_standard_logging(shared, level, output)
 
 
-def _join_standard_logging(shared: list[Processor], level: str, output: TextIO) -> None:
+def _join_standard_logging(shared: list[Processor], level: str, output: Lines) -> None:
     handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -42,13 +42,20 @@ class Inbox:
             self._changed.notify()
             return True
 
-    def take(self, max_bytes: int, seconds: float) -> list[Arrival]:
-        """Return what waits, about `max_bytes` of it; nothing where nothing comes within so many seconds."""
+    def take(self, max_bytes: int, seconds: float, together: float = 0.0) -> list[Arrival]:
+        """Return what waits, about `max_bytes` of it; nothing where nothing comes within so many seconds.
+
+        Once something has come, others may join it for `together` seconds, or until there is as much as is taken at
+        once, or half of what there is room for.
+        """
         taken: list[Arrival] = []
         size = 0
         with self._changed:
             if not self._arrivals and not self._closed:
                 self._changed.wait(seconds)
+            if self._arrivals and together:
+                enough = min(max_bytes, self._max_bytes // 2)
+                self._changed.wait_for(lambda: self._closed or self._bytes >= enough, together)
             while self._arrivals and size < max_bytes:
                 taken.append(self._arrivals.popleft())
                 size += taken[-1].size

@@ -23,6 +23,9 @@ from otel.store.summary import COLUMNS, Summary, summarized
 
 COMMIT_BYTES = 1024 * 1024
 IDLE_SECONDS = 0.5
+TOGETHER_SECONDS, MANY_BYTES = 0.5, 8 * 1024
+"""As often as a process exports: what several say of one trace becomes one row at once, where there is that much."""
+
 COMPLAINT_SECONDS = 60.0
 PRUNED_AT_ONCE = 16
 PRUNE_SECONDS = 0.05
@@ -54,8 +57,10 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         """Store and prune until the inbox is closed and empty."""
+        together = 0.0
         while not self._inbox.is_drained():
-            arrivals = self._inbox.take(COMMIT_BYTES, IDLE_SECONDS)
+            arrivals = self._inbox.take(COMMIT_BYTES, IDLE_SECONDS, together)
+            together = TOGETHER_SECONDS if sum(arrival.size for arrival in arrivals) > MANY_BYTES else 0.0
             try:
                 self._turn(arrivals)
             except (sqlite3.Error, OSError) as error:

@@ -133,7 +133,8 @@ async def test_the_callers_ids_cross_and_are_logged(system: Hub) -> None:
     metadata = (("x-request-id", "order-66"), ("traceparent", f"00-{TRACE}-00f067aa0ba902b7-00"))
     with capture_logs() as lines:
         await infer(system, request_for(), metadata=metadata)
-    (line,) = [line for line in lines if line["event"] == "request"]
+        await eventually(lambda: any(line.get("request_id") == "order-66" for line in lines), "the line")
+    (line,) = [line for line in lines if line.get("request_id") == "order-66"]
     assert (line["method"], line["route"]) == ("gRPC", "inference.GRPCInferenceService/ModelInfer")
     assert (line["request_id"], line["trace_id"], line["status"], line["model"]) == (
         "order-66",

@@ -87,6 +87,7 @@ async def test_only_what_the_server_failed_is_an_error(
     await ask(client, 1, b"no json")
     fake.status = grpc.StatusCode.INTERNAL
     await ask(client, 1)
+    await eventually(lambda: len(named(lines, "request")) == 3, "the lines")
     assert {line["status"]: line["log_level"] for line in named(lines, "request")} == {
         200: "info",
         400: "info",
@@ -101,6 +102,7 @@ async def test_a_probe_that_is_told_no_is_no_failure(
     client, fake = sparing
     fake.models = {"other": 1}
     statuses = [(await client.simulate_get("/ready")).status_code for _ in range(60)]
+    await eventually(lambda: _told(lines) == 60, "lines and sum")
     asked = named(lines, "request")
     assert set(statuses) == {503}
     assert 0 < len(asked) < 60
@@ -136,6 +138,7 @@ async def test_a_line_says_what_was_asked(sparing: tuple[ASGIConductor, FakeWork
     """Model, version, method, route, status and time; the attempts only where there was more than one."""
     client, _ = sparing
     await ask(client, 1)
+    await eventually(lambda: named(lines, "request"), "the line")
     (line,) = named(lines, "request")
     assert (line["model"], line["version"], line["method"]) == ("sentiment", "3", "POST")
     assert (line["route"], line["status"]) == ("/predict", 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,10 @@ async def test_a_call_is_one_line_with_its_ids() -> None:
     """A call is logged once, with method, status, time, request id, trace id, model and version."""
     async with running_worker() as worker:
         await worker.protocol.ModelInfer(infer_request(), metadata=(("x-request-id", "abc-1"), ("traceparent", PARENT)))
-        (line,) = worker.logged
+    (line,) = worker.logged
     assert line.pop("milliseconds") >= 0
     assert len(line.pop("span_id")) == 16
+    assert datetime.fromisoformat(line.pop("timestamp")).tzinfo is not None
     assert line == {
         "event": "call",
         "log_level": "info",
@@ -119,7 +121,7 @@ async def test_a_bad_request_id_is_replaced(offered: list[str]) -> None:
     """A request id that is not one of ours to log is replaced by one that is."""
     async with running_worker() as worker:
         await worker.protocol.ModelInfer(infer_request(), metadata=[("x-request-id", value) for value in offered])
-        (line,) = worker.calls()
+    (line,) = worker.calls()
     assert is_request_id(line["request_id"])
     assert line["request_id"] not in offered
 
@@ -128,7 +130,7 @@ async def test_the_servers_span_continues_the_callers() -> None:
     """The span of a call is a child of the caller's span, and the computation is a child of it."""
     async with running_worker() as worker:
         await worker.protocol.ModelInfer(infer_request(), metadata=[("traceparent", PARENT)])
-        compute, server = worker.spans.get_finished_spans()
+    compute, server = worker.spans.get_finished_spans()
     assert (server.name, server.kind) == (INFER[1:], SpanKind.SERVER)
     assert server.parent is not None
     assert server.parent.span_id == int(PARENT[36:52], 16)
@@ -143,7 +145,7 @@ async def test_a_bad_traceparent_is_ignored(traceparents: list[str]) -> None:
     """Without one valid traceparent a call is the root of a new trace, and is answered all the same."""
     async with running_worker() as worker:
         await worker.protocol.ModelInfer(infer_request(), metadata=[("traceparent", value) for value in traceparents])
-        _, server = worker.spans.get_finished_spans()
+    _, server = worker.spans.get_finished_spans()
     assert server.parent is None
     assert trace.format_trace_id(server.context.trace_id) != TRACE_ID
 
@@ -190,8 +192,8 @@ async def test_probes_leave_no_trace() -> None:
         await worker.protocol.ModelReady(wire.ModelReadyRequest(name="double"))
         await worker.protocol.RepositoryIndex(wire.RepositoryIndexRequest())
         await worker.probe.Check(health_pb2.HealthCheckRequest())
-        assert worker.logged == []
-        assert worker.spans.get_finished_spans() == ()
+    assert worker.logged == []
+    assert worker.spans.get_finished_spans() == ()
     service = wire.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     assert {probe.rpartition("/")[2] for probe in PROBES} <= {method.name for method in service.methods}
 

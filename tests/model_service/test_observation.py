@@ -52,8 +52,8 @@ async def test_each_kept_request_of_a_call_has_its_spans() -> None:
     members = [member(number, kept=number in {1, 3}) for number in (1, 2, 3)]
     async with running_worker() as worker:
         await worker.protocol.ModelInfer(request_of(*members), metadata=metadata_of(members[0]))
-        servers, computes = named(worker, INFER), named(worker, "compute")
-        assert len(worker.spans.get_finished_spans()) == 4
+    servers, computes = named(worker, INFER), named(worker, "compute")
+    assert len(worker.spans.get_finished_spans()) == 5  # the batch has one, too
     assert [span.context.trace_id for span in servers] == [1, 3]
     assert [span.parent.span_id for span in servers if span.parent] == [1, 3]
     assert [span.parent.span_id for span in computes if span.parent] == [span.context.span_id for span in servers]
@@ -131,7 +131,7 @@ async def test_a_first_request_that_is_not_kept_hides_no_other() -> None:
     members = [member(1, kept=False), member(2, kept=True)]
     async with running_worker() as worker:
         await worker.protocol.ModelInfer(request_of(*members), metadata=metadata_of(members[0]))
-        assert [span.context.trace_id for span in named(worker, INFER)] == [2]
+    assert [span.context.trace_id for span in named(worker, INFER)] == [2]
 
 
 async def test_what_is_not_kept_has_no_span() -> None:
@@ -139,7 +139,7 @@ async def test_what_is_not_kept_has_no_span() -> None:
     members = [member(number, kept=False) for number in (1, 2, 3)]
     async with running_worker() as worker:
         await worker.protocol.ModelInfer(request_of(*members), metadata=metadata_of(members[0]))
-        assert worker.spans.get_finished_spans() == ()
+    assert worker.spans.get_finished_spans() == ()
 
 
 async def test_waiting_is_a_span_and_the_stages_follow_each_other() -> None:
@@ -153,8 +153,8 @@ async def test_waiting_is_a_span_and_the_stages_follow_each_other() -> None:
         gate.leave.set()
         await first
         await second
-        (queue,) = named(worker, "queue")
-        compute, server = named(worker, "compute")[1], named(worker, INFER)[1]
+    (queue,) = named(worker, "queue")
+    compute, server = named(worker, "compute")[1], named(worker, INFER)[1]
     assert {span.context.trace_id for span in (queue, compute, server)} == {2}
     times = [server.start_time, queue.start_time, queue.end_time, compute.start_time, compute.end_time, server.end_time]
     known = [time for time in times if time is not None]
@@ -178,7 +178,7 @@ async def test_requests_that_share_a_batch_know_their_place_in_it() -> None:
         gate.leave.set()
         for call in (first, *calls):
             await call
-        computes = [attributes(span) for span in named(worker, "compute") if span.context.trace_id <= 4]
+    computes = [attributes(span) for span in named(worker, "compute") if span.context.trace_id <= 4]
     assert [(each["app.batch.index"], each["app.batch.size"]) for each in computes] == [(n, 4) for n in range(4)]
 
 
@@ -187,7 +187,7 @@ async def test_a_line_lists_the_requests_of_its_call() -> None:
     members = [member(number, kept=False) for number in range(1, SHOWN_IDS + 9)]
     async with running_worker() as worker:
         await worker.protocol.ModelInfer(request_of(*members), metadata=metadata_of(members[0]))
-        (line,) = worker.calls()
+    (line,) = worker.calls()
     assert (line["requests"], line["request_id"]) == (len(members), "request-1")
     assert line["request_ids"] == [each.request_id for each in members[:SHOWN_IDS]]
     assert line["trace_ids"] == [each.traceparent[3:35] for each in members[:SHOWN_IDS]]
@@ -202,7 +202,7 @@ async def test_a_list_of_requests_that_is_none_is_no_fault(text: str) -> None:
     request.parameters[PARAMETER].string_param = text
     async with running_worker() as worker:
         await worker.protocol.ModelInfer(request)
-        assert len(worker.calls()) == 1
+    assert len(worker.calls()) == 1
 
 
 async def test_lines_of_good_calls_have_a_rate_and_failures_none() -> None:
@@ -212,8 +212,8 @@ async def test_lines_of_good_calls_have_a_rate_and_failures_none() -> None:
             await worker.protocol.ModelInfer(infer_request())
             await end_of(worker.protocol.ModelInfer(infer_request("nobody")))
         await until(lambda: any(line["event"] == "calls not logged" for line in worker.logged))
-        statuses = [line["status"] for line in worker.calls()]
-        sums = [line for line in worker.logged if line["event"] == "calls not logged"]
+    statuses = [line["status"] for line in worker.calls()]
+    sums = [line for line in worker.logged if line["event"] == "calls not logged"]
     assert statuses.count("NOT_FOUND") == 10
     assert statuses.count("OK") + sums[0]["count"] == 10
     assert 2 <= statuses.count("OK") < 10

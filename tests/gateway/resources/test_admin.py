@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from inference_core.settings import Settings
 from tests.gateway.fake_worker import FakeWorker
-from tests.waiting import eventually_answers
+from tests.waiting import eventually, eventually_answers
 
 PATH = "/admin/traffic/sentiment"
 RULE = {"split": {"stable": 90.0, "canary": 10.0}, "labels": {"stable": "1", "canary": "2"}}
@@ -70,13 +70,14 @@ async def test_the_arm_is_told(client: ASGIConductor, worker_versions: FakeWorke
     assert (await client.simulate_get(PATH)).json["cache"]["entries"] == 1
     with capture_logs() as lines:
         answer = await client.simulate_post("/predict", body=BODY, headers={**JSON, "X-Model-Version": "9"})
-        again = await client.simulate_post("/predict", body=BODY, headers={**JSON, "X-User-Key": "u"})
+        headers = {**JSON, "X-User-Key": "u", "X-Request-Id": "again"}
+        again = await client.simulate_post("/predict", body=BODY, headers=headers)
+        await eventually(lambda: any(line.get("request_id") == "again" for line in lines), "the last line")
     assert (answer.status_code, answer.headers["x-model-arm"]) == (404, "override")
     assert again.status_code == 200
-    assert [(line["arm"], line.get("cache")) for line in lines if line["event"] == "request"] == [
-        ("override", None),
-        ("2", "hit"),
-    ]
+    told = {line["request_id"]: (line.get("arm"), line.get("cache")) for line in lines if line["event"] == "request"}
+    assert told[answer.headers["x-request-id"]] == ("override", None)
+    assert told["again"] == ("2", "hit")
 
 
 async def test_a_rule_without_workers_is_taken_with_a_warning(client: ASGIConductor) -> None:
