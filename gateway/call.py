@@ -33,10 +33,9 @@ class Try(msgspec.Struct, gc=False):
 class Call(msgspec.Struct, gc=False):
     """One request: its deadline, id, trace and class. The rest is learned on the way and told to log and metrics.
 
-    Seconds: `received` from the arrival to the queue's door, `queued` in the gateway, `hop` on the wire and in the
-    worker's border, `waited` in the worker's queue, `computed` by the model, `took` in all. `attempts` counts workers
-    that were asked, `tries` has what is known of each. `queued_at` is on the clock of Deadline, 0 for what was never
-    queued.
+    Seconds: `queued` in the gateway, `hop` on the wire and in the worker's border, `waited` in the worker's queue,
+    `computed` by the model. `attempts` counts workers that were asked, `tries` has what is known of each. `queued_at`
+    is on the clock of Deadline, 0 for what was never queued.
     `key` is who asks, and `wanted` the version or label that the sender chose, both empty where nothing was said; `arm`
     is its part of the traffic. `cache` tells whether its answer was kept before ("hit") or may be kept now ("miss").
     """
@@ -49,24 +48,16 @@ class Call(msgspec.Struct, gc=False):
     version: str = ""
     rows: int = 0
     attempts: int = 0
-    received: float = 0.0
     queued: float = 0.0
     hop: float = 0.0
     waited: float = 0.0
     computed: float = 0.0
-    took: float = 0.0
     key: str = ""
     wanted: str = ""
     arm: str = ""
     cache: str = ""
     queued_at: float = 0.0
     tries: tuple[Try, ...] = ()
-
-    @property
-    def responded(self) -> float:
-        """How long the way from the worker's answer to the gateway's took."""
-        known = self.received + self.queued + self.hop + self.waited + self.computed
-        return max(0.0, self.took - known)
 
     def told(self) -> tuple[tuple[str, str], ...]:
         """Return the header fields that tell the sender of arm and cache; none where there is nothing to tell."""

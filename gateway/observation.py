@@ -81,10 +81,9 @@ class Observer:
         kept = _kept_probe(observed) if is_probe else observed.trace.kept or self._keeping.reason(status, seconds, call)
         if kept:
             self._record(Ended(observed, kept, ended, route, status, call))
-        if call is not None and call.queued_at:
-            call.received, call.took = call.queued_at - observed.started, seconds
         if call is not None or route == PREDICT:
-            self._tally.answered(call, status, seconds)
+            received = call.queued_at - observed.started if call is not None and call.queued_at else 0.0
+            self._tally.answered(call, status, seconds, received)
         if call is not None and call.arm:
             self._judge(call, status, seconds)
         if refused:

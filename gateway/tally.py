@@ -7,10 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from gateway.call import Call
-from gateway.keeping import UNAVAILABLE
+from gateway.keeping import HIT, UNAVAILABLE
+from gateway.times import Times
 from otel.metrics import OTHER, GatewayMetrics, observe_all
 
-FLUSH_SECONDS = 0.25
+FLUSH_SECONDS = 0.5
 COMPARED = ("agreed", "differed")
 Load = Iterable[tuple[str, int, int]]
 """For each model: its name, the rows that wait and the batches at workers."""
@@ -21,9 +22,8 @@ class Tally:
 
     def __init__(self, metrics: GatewayMetrics) -> None:
         self._metrics = metrics
-        self._codes: Counter[tuple[str, str, int]] = Counter()
-        self._seconds: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-        self._calls: defaultdict[tuple[str, str], list[Call]] = defaultdict(list)
+        self._strangers: Counter[int] = Counter()
+        self._times: defaultdict[tuple[str, str, int], Times] = defaultdict(Times)
         self._rows: defaultdict[str, list[int]] = defaultdict(list)
         self._words: Counter[tuple[str, str, str]] = Counter()
         self._arm_codes: Counter[tuple[str, ...]] = Counter()
@@ -31,19 +31,20 @@ class Tally:
         self._timer: asyncio.TimerHandle | None = None
         self.load: Callable[[], Load] = tuple
 
-    def answered(self, call: Call | None, code: int, seconds: float) -> None:
-        """Count a prediction that was answered after so many seconds, and how long its stages took."""
+    def answered(self, call: Call | None, code: int, seconds: float, received: float) -> None:
+        """Count a prediction that was answered after so many seconds, `received` of them before it was queued."""
         if call is None or not call.model:
-            self._codes[OTHER, "", code] += 1
+            self._strangers[code] += 1
         else:
-            model = (call.model, call.version)
-            self._codes[call.model, call.version, code] += 1
-            self._seconds[model].append(seconds)
-            if call.version and call.cache != "hit":
-                self._calls[model].append(call)
+            times = self._times[call.model, call.version, code]
+            if call.version and call.cache != HIT:
+                times.note_stages(call, received, seconds)
+            else:
+                times.note(seconds)
             if call.arm or call.cache:
                 self._planned(call, code, seconds)
-        self._soon()
+        if self._timer is None:
+            self._soon()
 
     def attempted(self, model: str, outcome: str) -> None:
         """Count a batch by what became of it: ok, lost, busy, failed or late."""
@@ -59,8 +60,7 @@ class Tally:
 
     def turned_away(self, model: str, reason: str, seconds: float) -> None:
         """Count a request that was answered 503 before anything was made of it: `answered` and `refused` in one."""
-        self._codes[model, "", UNAVAILABLE] += 1
-        self._seconds[model, ""].append(seconds)
+        self._times[model, "", UNAVAILABLE].note(seconds)
         self._count("refusals", model, reason)
 
     def replayed(self, model: str, requests: int) -> None:
@@ -103,23 +103,16 @@ class Tally:
     def flush(self) -> None:
         """Add everything to the metrics."""
         metrics = self._metrics
-        for (model, version, code), count in self._codes.items():
-            metrics.requests.labels(model, version, str(code)).inc(count)
-        for labels, seconds in self._seconds.items():
-            observe_all(metrics.request.labels(*labels), seconds)
-        for labels, calls in self._calls.items():
-            observe_all(metrics.receive.labels(*labels), [call.received for call in calls])
-            observe_all(metrics.queue.labels(*labels), [call.queued for call in calls])
-            observe_all(metrics.hop.labels(*labels), [call.hop for call in calls])
-            observe_all(metrics.worker_queue.labels(*labels), [call.waited for call in calls])
-            observe_all(metrics.compute.labels(*labels), [call.computed for call in calls])
-            observe_all(metrics.respond.labels(*labels), [call.responded for call in calls])
+        for code, strangers in self._strangers.items():
+            metrics.requests.labels(OTHER, "", str(code)).inc(strangers)
+        for key, times in self._times.items():
+            times.flush(metrics, *key)
         for name, rows in self._rows.items():
             observe_all(metrics.batch_rows.labels(name), rows)
         for (metric, model, word), count in self._words.items():
             getattr(metrics, metric).labels(model, word).inc(count)
         self._flush_arms()
-        for collected in (self._codes, self._seconds, self._calls, self._rows, self._words):
+        for collected in (self._strangers, self._times, self._rows, self._words):
             collected.clear()
 
     def close(self) -> None:
@@ -168,7 +161,7 @@ class Tally:
 class NoTally(Tally):
     """Counts nothing, where metrics are off."""
 
-    def answered(self, call: Call | None, code: int, seconds: float) -> None:
+    def answered(self, call: Call | None, code: int, seconds: float, received: float) -> None:
         """Count nothing."""
 
     def attempted(self, model: str, outcome: str) -> None:

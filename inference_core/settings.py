@@ -136,7 +136,7 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refused_traces_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 5.0
     slow_seconds: Seconds = 1.0
     slow_share: Annotated[float, Meta(ge=0, le=0.5)] = 0.01
-    slow_traces_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 10.0
+    slow_traces_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 5.0
     trust_sampled_flag: bool = True
     export_timeout: Seconds = 2.0
     metrics: bool = True

@@ -24,7 +24,7 @@ from model_service.signature import check_inputs
 from model_service.statistics import Statistics
 from otel.metrics import ModelComputations, WorkerMetrics
 
-FLUSH_SECONDS = 0.25
+FLUSH_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
 
 

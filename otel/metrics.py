@@ -10,10 +10,11 @@ Labels take few values: models that are loaded, `OTHER` for any other name, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -61,16 +62,16 @@ def model_label(name: str, known: Container[str]) -> str:
     return name if name in known else OTHER
 
 
-def observe_all(histogram: Histogram, observed: Iterable[float]) -> None:
-    """Observe many values at the price of one: each bucket is added to once."""
-    observed_now = np.fromiter(observed, float)
-    if not observed_now.size:
+def observe_all(histogram: Histogram, observed: npt.ArrayLike) -> None:
+    """Observe many values, float [n], at the price of one: each bucket is added to once."""
+    values = np.asarray(observed, float)
+    if not values.size:
         return
-    places = np.searchsorted(histogram._upper_bounds, observed_now)  # noqa: SLF001  # it has no call for many values
+    places = np.searchsorted(histogram._upper_bounds, values)  # noqa: SLF001  # it has no call for many values
     for index, count in enumerate(np.bincount(places).tolist()):
         if count:
             histogram._buckets[index].inc(count)  # noqa: SLF001  # as above
-    histogram._sum.inc(float(observed_now.sum()))  # noqa: SLF001  # as above
+    histogram._sum.inc(float(values.sum()))  # noqa: SLF001  # as above
 
 
 class Family:

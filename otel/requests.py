@@ -88,7 +88,7 @@ class RequestTraces:
             return ""
         if self.allowance.take():
             return "rate"
-        return "ratio" if _random.random() < self._ratio else ""
+        return "ratio" if self._ratio and _random.random() < self._ratio else ""
 
 
 def new_span_id() -> str:

@@ -28,7 +28,7 @@ NAMESPACE = "inference-hub"
 SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 STOP_SECONDS = 3.0
 QUEUE_SPANS = 4096
-EXPORT_EVERY_MILLISECONDS = 500
+EXPORT_EVERY_MILLISECONDS = 1000
 
 
 @dataclass(frozen=True, slots=True)

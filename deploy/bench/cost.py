@@ -12,8 +12,8 @@ from deploy.bench.contenders import Contender, ours
 from deploy.bench.environments import cache_folder
 from deploy.bench.peers.work import FEATURES
 from deploy.bench.protocols import Predict
-from deploy.bench.results import Cell, Run, figures, ratio, write
-from deploy.bench.rounds import Plan, measure, run_of
+from deploy.bench.results import Cell, Run, figures, interval, quotients, ratio, write
+from deploy.bench.rounds import Plan, run_of, side_by_side
 from deploy.table import table
 
 NO_TRACING: Mapping[str, Any] = {"otlp_endpoint": ""}
@@ -34,8 +34,8 @@ SYSTEMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """What is on, and the keys of [telemetry] that make it so."""
 
 LEAST_SHARE = 0.9
-QUICK_ROUNDS, QUICK_SECONDS = 1, 2
-HEAD = ("on", "req/s", "spread", "p50, p99 ms", "CPU ms", "errors", "req/s x", "CPU x")
+ROUNDS, QUICK_ROUNDS = 60, 10
+HEAD = ("on", "req/s", "p50, p99 ms", "CPU ms", "errors", "req/s x", "between", "CPU x")
 
 
 def cost(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -43,7 +43,7 @@ def cost(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     wrk.check_installed()
     revision = machine.revision()  # before the run: files may change meanwhile
     plan = plan_of(arguments)
-    run = run_of(plan, dict.fromkeys(SYSTEMS, f"commit {revision}"), measure(plan, say))
+    run = run_of(plan, dict.fromkeys(SYSTEMS, f"commit {revision}"), side_by_side(plan, say))
     page = text(run, arguments.connections)
     folder: Path = arguments.output or cache_folder() / "results"
     say(f"\n{page}\nWritten: {write(folder, 'cost', run, page)}, with .json beside it.")
@@ -57,8 +57,9 @@ def text(run: Run, connections: int) -> str:
     versions = ", ".join(sorted(set(run.versions.values())))
     facts = (
         f"{run.date}, {versions}, {host.cores} cores of {host.processor}, Linux {host.kernel}: work {run.works()[0]}, "
-        f"{connections} connections, medians of {run.rounds} rounds of {run.seconds} s, all systems in each round. "
-        "CPU is that of the whole process tree for each request; x is against nothing, round by round.\n"
+        f"{connections} connections, medians of {run.rounds} rounds of {run.seconds} s, all systems warm and in each "
+        "round. CPU is that of the whole process tree for each request; x is against nothing, round by round, and lies "
+        "between the two numbers with a probability of 95 %.\n"
     )
     lines = ["# The cost of observing\n", facts, table(HEAD, list(_rows(run))), f"- {verdict(run)}\n"]
     lines += [f"- left out: {failure}\n" for failure in run.failures]
@@ -82,29 +83,35 @@ def _times(run: Run, key: str, metric: Callable[[Cell], float]) -> float:
     return ratio(run.select(work, key), run.select(work, NOTHING), metric, max)
 
 
+def _between(run: Run, key: str) -> str:
+    work = run.works()[0]
+    found = quotients(run.select(work, key), run.select(work, NOTHING), lambda cell: cell.requests_per_second, max)
+    return ", ".join(f"{bound:.3f}" for bound in interval(found)) if found else ""
+
+
 def _rows(run: Run) -> Iterator[Sequence[str]]:
     for key in run.contenders(run.works()[0]):
         found = figures(run.select(run.works()[0], key))
         yield (
             run.labels[key],
             f"{found.requests_per_second:,.0f}",
-            f"{found.spread:.0%}",
             f"{found.p50:.2f}, {found.p99:.1f}",
             f"{found.cpu:.3f}",
             str(found.errors),
             f"{share_of(run, key):.3f}",
+            _between(run, key),
             f"{_times(run, key, lambda cell: cell.cpu):.3f}",
         )
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
-    """Return the plan that the command line asks for; --quick is fewer rounds and seconds unless they are given."""
+    """Return the plan that the command line asks for; --quick is fewer rounds unless they are given."""
     return Plan(
         contenders=[Contender(key, label, "", Predict(), ours(keys)) for key, (label, keys) in SYSTEMS.items()],
         works=[arguments.work],
         connections=[arguments.connections],
-        rounds=arguments.rounds or (QUICK_ROUNDS if arguments.quick else 5),
-        seconds=arguments.seconds or (QUICK_SECONDS if arguments.quick else 4),
+        rounds=arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS),
+        seconds=arguments.seconds,
         lock=arguments.lock,
     )
 
@@ -113,9 +120,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument("--work", choices=list(FEATURES), default="tiny", help="which model (default: tiny)")
     parser.add_argument("--connections", type=int, default=128, help="of the load (default: 128)")
-    parser.add_argument("--rounds", type=int, help="how often each system is started and measured (default: 5)")
-    parser.add_argument("--seconds", type=int, help="of load for each figure (default: 4)")
-    parser.add_argument("--quick", action="store_true", help="1 round of 2 s")
+    parser.add_argument("--rounds", type=int, help=f"how often each system is loaded (default: {ROUNDS})")
+    parser.add_argument("--seconds", type=int, default=1, help="of load for each figure (default: 1)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds")
     parser.add_argument("--check", action="store_true", help="fail where the installed one is too slow")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write (default: the user's cache)")
     parser.add_argument("--lock", type=Path, metavar="FILE", help="hold this file's lock while a system is measured")

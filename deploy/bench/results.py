@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import msgspec
 
 from deploy.bench.machine import Machine
+
+Z_95 = 1.96
 
 
 def write(folder: Path, name: str, result: msgspec.Struct, page: str) -> Path:
@@ -123,10 +126,27 @@ def ratio(ours: Iterable[Cell], theirs: Iterable[Cell], metric: Metric, best: Ca
 
     A round that one side lacks does not count; the answer is NaN where none is left or theirs was 0.
     """
+    found = quotients(ours, theirs, metric, best)
+    return statistics.median(found) if found else float("nan")
+
+
+def quotients(
+    ours: Iterable[Cell], theirs: Iterable[Cell], metric: Metric, best: Callable[[list[float]], float]
+) -> list[float]:
+    """Return what `ratio` takes the median of."""
     by_round = [_by_round(cells, metric) for cells in (ours, theirs)]
     common = sorted(by_round[0].keys() & by_round[1].keys())
-    quotients = [by_round[0][number][0] / divisor for number in common if (divisor := best(by_round[1][number])) > 0]
-    return statistics.median(quotients) if quotients else float("nan")
+    return [by_round[0][number][0] / divisor for number in common if (divisor := best(by_round[1][number])) > 0]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return between which two of the values their distribution's median lies, with a probability of 95 %.
+
+    Whatever the distribution: the number of values below the median is binomial (here by its normal approximation).
+    """
+    ordered, half = sorted(values), len(values) / 2
+    reach = Z_95 * math.sqrt(len(values)) / 2
+    return ordered[max(0, math.floor(half - reach))], ordered[min(len(values) - 1, math.ceil(half + reach) - 1)]
 
 
 def _by_round(cells: Iterable[Cell], metric: Metric) -> dict[int, list[float]]:

@@ -1,4 +1,8 @@
-"""The measurement: every server once in each round, so that a change of the machine's mood hits all alike."""
+"""The measurement: every server once in each round, so that a change of the machine's mood hits all alike.
+
+`measure` has one server at a time on the machine. `side_by_side` has all of them there, warm, and loads them in turn
+for a second each: what differs by a few percent is lost in the mood's changes between longer turns.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import fcntl
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from deploy.bench.servers import Server, running
 from inference_core.errors import ConfigurationError
 
 WARM_UP_CONNECTIONS, WARM_UP_SECONDS = 32, 2
+LONG_WARM_UP_SECONDS = 5
 DISTURBED = 0.2  # share of all cores that others may take
 
 
@@ -71,6 +76,28 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Measured:
                 except ConfigurationError as error:
                     _note(contender, error, measured, say)
                     del pythons[work, contender.key]
+    return measured
+
+
+def side_by_side(plan: Plan, say: Callable[[str], None]) -> Measured:
+    """Measure our own systems, which differ in their settings, with the first of the plan's works and connections.
+
+    Raises ConfigurationError where one of them does not start.
+    """
+    measured, python, work = Measured(), Path(sys.executable), plan.works[0]
+    with _turn(plan.lock), ExitStack() as stack:
+        servers: list[tuple[str, Server]] = []
+        for contender in plan.contenders:
+            say(f"starting: {contender.label}")
+            servers.append((contender.key, stack.enter_context(running(contender, work, python))))
+        for _, server in servers:
+            wrk.run(server.url, server.bodies, plan.connections[0], LONG_WARM_UP_SECONDS)
+        for number in range(1, plan.rounds + 1):
+            for key, server in servers[:: 1 if number % 2 else -1]:
+                measured.cells.append(_measure_cell(plan, (work, key, number), server, plan.connections[0]))
+            rates = {cell.contender: cell.requests_per_second for cell in measured.cells[-len(servers) :]}
+            told = ", ".join(f"{key} {rates[key]:,.0f}" for key, _ in servers)
+            say(f"round {number} of {plan.rounds}, requests a second: {told}")
     return measured
 
 

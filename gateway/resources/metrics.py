@@ -19,7 +19,7 @@ class MetricsResource:
         self._tally = tally
 
     async def on_get(self, _: Request, response: Response) -> None:
-        """Answer with the page; the other processes' numbers are at most a quarter of a second old."""
+        """Answer with the page; the other processes' numbers are at most half a second old."""
         self._tally.flush()
         response.content_type = CONTENT_TYPE
         response.data = await asyncio.to_thread(page, self._folder)

@@ -23,7 +23,7 @@ from otel.store.summary import COLUMNS, Summary, summarized
 
 COMMIT_BYTES = 1024 * 1024
 IDLE_SECONDS = 0.5
-TOGETHER_SECONDS, MANY_BYTES = 0.5, 8 * 1024
+TOGETHER_SECONDS, MANY_BYTES = 1.0, 8 * 1024
 """As often as a process exports: what several say of one trace becomes one row at once, where there is that much."""
 
 COMPLAINT_SECONDS = 60.0

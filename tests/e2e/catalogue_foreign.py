@@ -119,7 +119,7 @@ def _state(client: httpx.Client) -> tuple[Any, ...]:
 
 
 def _settled(client: httpx.Client) -> tuple[Any, ...]:
-    # The numbers of the other gateway process are a quarter of a second old.
+    # The numbers of the other gateway process are half a second old.
     seen = [_state(client)]
 
     def same() -> bool:

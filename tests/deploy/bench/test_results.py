@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
+import statistics
 
-from deploy.bench.results import Cell, figures, ratio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.bench.results import Cell, figures, interval, ratio
 from tests.deploy.bench.samples import cell, run
 
 
@@ -51,3 +57,22 @@ def test_a_run_selects_by_server_and_connections() -> None:
     assert sample.contenders("tiny") == ["ours", "triton-1"]
     assert sample.connections() == [1, 32]
     assert [some.requests_per_second for some in sample.select("tiny", "ours", 32)] == [2.0]
+
+
+@pytest.mark.parametrize("count", [10, 60])
+def test_the_median_lies_where_it_is_said_to(count: int) -> None:
+    """Of many samples of a skewed distribution at least nine in ten have its median within their interval."""
+    source = random.Random(7)  # noqa: S311  # samples, no secrets
+    true = math.log(2)  # the median of an exponential distribution
+    hits = 0
+    for _ in range(1000):
+        lower, upper = interval([source.expovariate(1) for _ in range(count)])
+        hits += lower <= true <= upper
+    assert 920 <= hits <= 990
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1))
+def test_an_interval_is_around_the_median(values: list[float]) -> None:
+    """However few values there are, the sample's own median is not outside."""
+    lower, upper = interval(values)
+    assert lower <= statistics.median(values) <= upper
