@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from deploy.bench.environments import cache_folder
 from deploy.bench.peers.work import FEATURES
 from deploy.bench.protocols import Predict
 from deploy.bench.results import Cell, Run, figures, interval, quotients, ratio, write
-from deploy.bench.rounds import Plan, run_of, side_by_side
+from deploy.bench.rounds import Measured, Plan, run_of, side_by_side
 from deploy.table import table
 
 NO_TRACING: Mapping[str, Any] = {"otlp_endpoint": ""}
@@ -34,7 +36,7 @@ SYSTEMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """What is on, and the keys of [telemetry] that make it so."""
 
 LEAST_SHARE = 0.9
-ROUNDS, QUICK_ROUNDS = 60, 10
+ROUNDS, QUICK_ROUNDS, SHORTER = 60, 10, 3
 HEAD = ("on", "req/s", "p50, p99 ms", "CPU ms", "errors", "req/s x", "between", "CPU x")
 
 
@@ -43,7 +45,7 @@ def cost(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     wrk.check_installed()
     revision = machine.revision()  # before the run: files may change meanwhile
     plan = plan_of(arguments)
-    run = run_of(plan, dict.fromkeys(SYSTEMS, f"commit {revision}"), side_by_side(plan, say))
+    run = run_of(plan, dict.fromkeys(SYSTEMS, f"commit {revision}"), _measured(plan, say))
     page = text(run, arguments.connections)
     folder: Path = arguments.output or cache_folder() / "results"
     say(f"\n{page}\nWritten: {write(folder, 'cost', run, page)}, with .json beside it.")
@@ -51,15 +53,28 @@ def cost(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     return 1 if run.failures or any(cell.errors for cell in run.cells) or is_broken else 0
 
 
+def _measured(plan: Plan, say: Callable[[str], None]) -> Measured:
+    """Measure each system beside the one with nothing on; the installed one longest."""
+    nothing, *others = plan.contenders
+    measured = Measured()
+    for number, contender in enumerate(others):
+        rounds = plan.rounds if contender.key == INSTALLED else math.ceil(plan.rounds / SHORTER)
+        pair = replace(plan, contenders=(nothing, contender), rounds=rounds)
+        measured.cells += side_by_side(pair, say, 1 + number * plan.rounds).cells
+    return measured
+
+
 def text(run: Run, connections: int) -> str:
     """Return the page: the machine, the table, the verdict."""
     host = run.machine
     versions = ", ".join(sorted(set(run.versions.values())))
+    others = math.ceil(run.rounds / SHORTER)
     facts = (
         f"{run.date}, {versions}, {host.cores} cores of {host.processor}, Linux {host.kernel}: work {run.works()[0]}, "
-        f"{connections} connections, medians of {run.rounds} rounds of {run.seconds} s, all systems warm and in each "
-        "round. CPU is that of the whole process tree for each request; x is against nothing, round by round, and lies "
-        "between the two numbers with a probability of 95 %.\n"
+        f"{connections} connections, each system in turn with the one that has nothing on, both warm, {run.seconds} s "
+        f"each; medians of {run.rounds} rounds for the installed one, {others} for others. CPU is that of the whole "
+        "process tree for each request; x is against nothing, round by round, and lies between the two numbers with a "
+        "probability of 95 %.\n"
     )
     lines = ["# The cost of observing\n", facts, table(HEAD, list(_rows(run))), f"- {verdict(run)}\n"]
     lines += [f"- left out: {failure}\n" for failure in run.failures]

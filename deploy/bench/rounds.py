@@ -79,9 +79,10 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Measured:
     return measured
 
 
-def side_by_side(plan: Plan, say: Callable[[str], None]) -> Measured:
+def side_by_side(plan: Plan, say: Callable[[str], None], first: int = 1) -> Measured:
     """Measure our own systems, which differ in their settings, with the first of the plan's works and connections.
 
+    Few at a time: each takes some percent of a core while it waits. Rounds are counted from `first`.
     Raises ConfigurationError where one of them does not start.
     """
     measured, python, work = Measured(), Path(sys.executable), plan.works[0]
@@ -92,12 +93,12 @@ def side_by_side(plan: Plan, say: Callable[[str], None]) -> Measured:
             servers.append((contender.key, stack.enter_context(running(contender, work, python))))
         for _, server in servers:
             wrk.run(server.url, server.bodies, plan.connections[0], LONG_WARM_UP_SECONDS)
-        for number in range(1, plan.rounds + 1):
+        for number in range(first, first + plan.rounds):
             for key, server in servers[:: 1 if number % 2 else -1]:
                 measured.cells.append(_measure_cell(plan, (work, key, number), server, plan.connections[0]))
             rates = {cell.contender: cell.requests_per_second for cell in measured.cells[-len(servers) :]}
             told = ", ".join(f"{key} {rates[key]:,.0f}" for key, _ in servers)
-            say(f"round {number} of {plan.rounds}, requests a second: {told}")
+            say(f"round {number - first + 1} of {plan.rounds}, requests a second: {told}")
     return measured
 
 
