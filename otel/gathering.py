@@ -11,17 +11,21 @@ import contextvars
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import structlog
+
 GATHER_SECONDS = 0.25
 MOST_ITEMS = 32
 """As many are done at once, so that nothing else has to wait for long."""
 
 Item = TypeVar("Item")
 
+log = structlog.get_logger()
+
 
 class Gathering(Generic[Item]):
     """Calls `do` with every item, in their order, at most GATHER_SECONDS after it was added.
 
-    Belongs to one running event loop. `do` must not raise.
+    Belongs to one running event loop. What `do` raises is logged and costs no other item, nor whoever adds one.
     """
 
     def __init__(self, do: Callable[[Item], object]) -> None:
@@ -46,4 +50,7 @@ class Gathering(Generic[Item]):
             self._timer = None
         items, self._items = self._items, []
         for item in items:
-            self._do(item)
+            try:
+                self._do(item)
+            except Exception:
+                log.exception("what was gathered cannot be told")

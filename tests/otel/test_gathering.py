@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
+from structlog.testing import capture_logs
+
 from otel.gathering import MOST_ITEMS, Gathering
 from tests.waiting import eventually
 
@@ -50,3 +52,20 @@ async def test_nothing_is_done_in_a_requests_name() -> None:
     gathering.add(1)
     SUBJECT.reset(token)
     await eventually(lambda: subjects == ["nobody"], "what was gathered")
+
+
+async def test_a_failure_costs_no_other() -> None:
+    """What cannot be done is logged with its traceback; the others are done, and who adds the last is not told."""
+    done: list[int] = []
+
+    def do(number: int) -> None:
+        if number == 1:
+            raise ValueError
+        done.append(number)
+
+    gathering = Gathering(do)
+    with capture_logs() as lines:
+        for number in range(MOST_ITEMS):
+            gathering.add(number)
+    assert done == [0, *range(2, MOST_ITEMS)]
+    assert [(line["log_level"], line["exc_info"]) for line in lines] == [("error", True)]
