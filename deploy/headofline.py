@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="of alone and beside; the median counts (default 5)")
     add("--rate", type=float, default=100.0, help="sentiment requests per second (default 100)")
-    add("--seconds", type=float, default=5.0, help="of each half of a round (default 5)")
+    add("--seconds", type=float, default=20.0, help="of each half of a round (default 20)")
     add("--set", type=overrides, default={}, metavar=FORM, help="further settings of the system")
     add("--json", type=Path, metavar="FILE", help="write the rounds there as well")
     return parser
