@@ -8,7 +8,7 @@ from datetime import datetime
 from otel.store.query import NANOSECONDS, Found
 
 HEAD = ("started", "ms", "status", "model", "kept", "request id", "trace id")
-NOTHING = "Nothing is stored that matches.\n"
+NOTHING = "Nothing is stored that matches; a trace is there one to two seconds after its request.\n"
 
 
 def found_text(found: Sequence[Found]) -> str:

@@ -16,6 +16,7 @@ import pytest
 
 from inference_core.settings import CHECKOUT
 from otel.store.__main__ import GIVES_WAY, LARGEST_BYTES
+from otel.store.text import NOTHING
 from tests.otel.store.made import request, spans_of, trace_id
 from tests.otel.store.process import Folder, folder, running, send
 from tests.waiting import wait_for
@@ -138,7 +139,7 @@ def test_find_lists_what_is_meant(served: Folder) -> None:
     assert "request-2" in failed.stdout
     assert "request-1" not in failed.stdout
     nothing = served.ask("find", "--request-id", "nobody")
-    assert (nothing.returncode, nothing.stdout) == (1, "Nothing is stored that matches.\n")
+    assert (nothing.returncode, nothing.stdout) == (1, NOTHING)
 
 
 def test_a_trace_moves_by_export_and_replay(served: Folder, tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_status_that_there_is_none_of_is_named_with_those_there_are(served: Fo
     assert "'fialed' is no status; there are failed, an HTTP status such as 503, or one of gRPC's: OK," in done.stderr
     assert "request-2" in served.ask("find", "--status", "FAILED").stdout
     assert "request-2" in served.ask("find", "--status", "502").stdout
-    assert served.ask("find", "--status", "unavailable").stdout == "Nothing is stored that matches.\n"
+    assert served.ask("find", "--status", "unavailable").stdout == NOTHING
 
 
 @pytest.mark.parametrize(
