@@ -15,6 +15,7 @@ from opentelemetry.trace import Link, SpanKind
 
 from inference_core.members import Member, from_text
 from model_service.call import Call, Computation
+from otel import gathering
 from otel.recorder import Attributes, Epoch, Place, Recorder, Times, Told, link_to, rpc_attributes, rpc_status
 from otel.requests import TRACEPARENT, new_span_id
 
@@ -31,8 +32,8 @@ FAILURES = {
 SAMPLED_DIGITS = "13579bdf"
 """Last digits of a traceparent with the sampled flag."""
 
-GATHER_SECONDS = 0.25
-"""How long a batch waits for the calls that were computed in it to end; they are told together."""
+GATHER_SECONDS = 0.25 + gathering.GATHER_SECONDS
+"""How long a batch waits for the calls that were computed in it to end, and to be recorded; they are told together."""
 
 
 class Ended(NamedTuple):

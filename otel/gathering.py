@@ -39,9 +39,7 @@ class Gathering(Generic[Item]):
         if len(self._items) >= MOST_ITEMS:
             self.flush()
         elif self._timer is None:
-            # In a context of its own: what is gathered is about no single request.
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(GATHER_SECONDS, self.flush, context=contextvars.Context())
+            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Do what waits, now."""
@@ -49,6 +47,10 @@ class Gathering(Generic[Item]):
             self._timer.cancel()
             self._timer = None
         items, self._items = self._items, []
+        # In a context of its own: whoever added the last item, or set the timer, has nothing to do with the others.
+        contextvars.Context().run(self._do_all, items)
+
+    def _do_all(self, items: list[Item]) -> None:
         for item in items:
             try:
                 self._do(item)

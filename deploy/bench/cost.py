@@ -101,7 +101,7 @@ def _times(run: Run, key: str, metric: Callable[[Cell], float]) -> float:
 def _between(run: Run, key: str) -> str:
     work = run.works()[0]
     found = quotients(run.select(work, key), run.select(work, NOTHING), lambda cell: cell.requests_per_second, max)
-    return ", ".join(f"{bound:.3f}" for bound in interval(found)) if found else ""
+    return ", ".join(f"{bound:.3f}" for bound in interval(found) or ())
 
 
 def _rows(run: Run) -> Iterator[Sequence[str]]:

@@ -11,7 +11,7 @@ import msgspec
 
 from deploy.bench.machine import Machine
 
-Z_95 = 1.96
+TAIL = 0.025
 
 
 def write(folder: Path, name: str, result: msgspec.Struct, page: str) -> Path:
@@ -139,14 +139,15 @@ def quotients(
     return [by_round[0][number][0] / divisor for number in common if (divisor := best(by_round[1][number])) > 0]
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return between which two of the values their distribution's median lies, with a probability of 95 %.
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return between which two of the values their distribution's median lies, with a probability of 95 % or more.
 
-    Whatever the distribution: the number of values below the median is binomial (here by its normal approximation).
+    Whatever the distribution: how many values are below the median is binomial. None for fewer than six.
     """
-    ordered, half = sorted(values), len(values) / 2
-    reach = Z_95 * math.sqrt(len(values)) / 2
-    return ordered[max(0, math.floor(half - reach))], ordered[min(len(values) - 1, math.ceil(half + reach) - 1)]
+    ordered, count, rank, tail = sorted(values), len(values), 0, 0.0
+    while (tail := tail + math.comb(count, rank) / 2**count) <= TAIL:
+        rank += 1
+    return (ordered[rank - 1], ordered[count - rank]) if rank else None
 
 
 def _by_round(cells: Iterable[Cell], metric: Metric) -> dict[int, list[float]]:

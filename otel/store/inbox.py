@@ -24,7 +24,7 @@ class Inbox:
         self._bytes = 0
         self._arrivals: deque[Arrival] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._is_short = False
 
     @property
     def bytes(self) -> int:
@@ -36,6 +36,8 @@ class Inbox:
         arrival = Arrival(request, request.ByteSize())
         with self._changed:
             if self._closed or (self._arrivals and self._bytes + arrival.size > self._max_bytes):
+                self._is_short = True
+                self._changed.notify()
                 return False
             self._bytes += arrival.size
             self._arrivals.append(arrival)
@@ -46,7 +48,7 @@ class Inbox:
         """Return what waits, about `max_bytes` of it; nothing where nothing comes within so many seconds.
 
         Once something has come, others may join it for `together` seconds, or until there is as much as is taken at
-        once, or half of what there is room for.
+        once, or half of what there is room for, or until one finds no room.
         """
         taken: list[Arrival] = []
         size = 0
@@ -55,7 +57,8 @@ class Inbox:
                 self._changed.wait(seconds)
             if self._arrivals and together:
                 enough = min(max_bytes, self._max_bytes // 2)
-                self._changed.wait_for(lambda: self._closed or self._bytes >= enough, together)
+                self._changed.wait_for(lambda: self._closed or self._is_short or self._bytes >= enough, together)
+            self._is_short = False
             while self._arrivals and size < max_bytes:
                 taken.append(self._arrivals.popleft())
                 size += taken[-1].size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
+import pytest
 from structlog.testing import capture_logs
 
 from otel.gathering import MOST_ITEMS, Gathering
@@ -44,14 +45,16 @@ async def test_flushing_leaves_nothing() -> None:
     await eventually(lambda: done == [1, 2], "the second")
 
 
-async def test_nothing_is_done_in_a_requests_name() -> None:
-    """Whatever a request's context says is not said of what is done for several."""
+@pytest.mark.parametrize("count", [1, MOST_ITEMS])
+async def test_nothing_is_done_in_a_requests_name(count: int) -> None:
+    """Whatever the context of the first or the last request says is not said of what is done for several."""
     subjects: list[str] = []
     gathering: Gathering[int] = Gathering(lambda _: subjects.append(SUBJECT.get()))
     token = SUBJECT.set("a request")
-    gathering.add(1)
+    for number in range(count):
+        gathering.add(number)
     SUBJECT.reset(token)
-    await eventually(lambda: subjects == ["nobody"], "what was gathered")
+    await eventually(lambda: subjects == ["nobody"] * count, "what was gathered")
 
 
 async def test_a_failure_costs_no_other() -> None:

@@ -59,20 +59,21 @@ def test_a_run_selects_by_server_and_connections() -> None:
     assert [some.requests_per_second for some in sample.select("tiny", "ours", 32)] == [2.0]
 
 
-@pytest.mark.parametrize("count", [10, 60])
+@pytest.mark.parametrize("count", [6, 20, 60])
 def test_the_median_lies_where_it_is_said_to(count: int) -> None:
-    """Of many samples of a skewed distribution at least nine in ten have its median within their interval."""
+    """Of many samples of a skewed distribution 95 in 100 have its median within their interval, or a few more."""
     source = random.Random(7)  # noqa: S311  # samples, no secrets
     true = math.log(2)  # the median of an exponential distribution
     hits = 0
     for _ in range(1000):
-        lower, upper = interval([source.expovariate(1) for _ in range(count)])
-        hits += lower <= true <= upper
-    assert 920 <= hits <= 990
+        found = interval([source.expovariate(1) for _ in range(count)])
+        hits += found is not None and found[0] <= true <= found[1]
+    assert 935 <= hits <= 985
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1))
+@given(st.lists(st.floats(0, 1e6)))
 def test_an_interval_is_around_the_median(values: list[float]) -> None:
-    """However few values there are, the sample's own median is not outside."""
-    lower, upper = interval(values)
-    assert lower <= statistics.median(values) <= upper
+    """The sample's own median is not outside; of fewer than six values nothing is said."""
+    found = interval(values)
+    assert (found is None) == (len(values) < 6)
+    assert found is None or found[0] <= statistics.median(values) <= found[1]

@@ -57,6 +57,16 @@ def test_a_small_inbox_is_emptied_before_it_is_full() -> None:
     assert len(taking.end()) == 1
 
 
+def test_who_finds_no_room_ends_the_waiting() -> None:
+    """What is refused for want of room is refused once: the next one finds the inbox empty."""
+    inbox = Inbox(4000)
+    assert inbox.offer(export(1900))
+    taking = Taking(inbox, 1_000_000, LONG)
+    assert not inbox.offer(export(2500))
+    assert len(taking.end()) == 1
+    assert inbox.offer(export(2500))
+
+
 def test_closing_ends_the_waiting() -> None:
     """A store that stops writes at once what has come."""
     inbox = Inbox(100_000)
