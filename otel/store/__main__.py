@@ -96,7 +96,7 @@ def _find(settings: Settings, arguments: argparse.Namespace) -> int:
 def _export(settings: Settings, arguments: argparse.Namespace) -> int:
     traces = StoredTraces(settings.trace_file).trace(arguments.trace_id)
     if traces is None:
-        sys.stderr.write(f"There is no trace {arguments.trace_id} here. An id has 32 digits; `find` lists those there are.\n")
+        sys.stderr.write(f"There is no trace {arguments.trace_id} here; an id has 32 digits, and `find` lists them.\n")
         return NOTHING_FOUND
     sys.stdout.write(to_json(traces) + "\n")
     return 0
