@@ -65,7 +65,7 @@ class Lines:
         """Write a line at once."""
         self.write(f"{line}\n")
 
-    log = warn = warning = fatal = failure = err = error = critical = exception = msg
+    warning = error = critical = exception = msg
 
     def info(self, line: str) -> None:
         """Write a line with others of this turn."""

@@ -64,14 +64,14 @@ def model_label(name: str, known: Container[str]) -> str:
 
 def observe_all(histogram: Histogram, observed: npt.ArrayLike) -> None:
     """Observe many values, float [n], at the price of one: each bucket is added to once."""
-    values = np.asarray(observed, float)
-    if not values.size:
+    numbers = np.asarray(observed, float)
+    if not numbers.size:
         return
-    places = np.searchsorted(histogram._upper_bounds, values)  # noqa: SLF001  # it has no call for many values
+    places = np.searchsorted(histogram._upper_bounds, numbers)  # noqa: SLF001  # it has no call for many values
     for index, count in enumerate(np.bincount(places).tolist()):
         if count:
             histogram._buckets[index].inc(count)  # noqa: SLF001  # as above
-    histogram._sum.inc(float(values.sum()))  # noqa: SLF001  # as above
+    histogram._sum.inc(float(numbers.sum()))  # noqa: SLF001  # as above
 
 
 class Family:

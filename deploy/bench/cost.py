@@ -58,23 +58,26 @@ def _measured(plan: Plan, say: Callable[[str], None]) -> Measured:
     nothing, *others = plan.contenders
     measured = Measured()
     for number, contender in enumerate(others):
-        rounds = plan.rounds if contender.key == INSTALLED else math.ceil(plan.rounds / SHORTER)
+        rounds = plan.rounds if contender.key == INSTALLED else _fewer(plan.rounds)
         pair = replace(plan, contenders=(nothing, contender), rounds=rounds)
         measured.cells += side_by_side(pair, say, 1 + number * plan.rounds).cells
     return measured
+
+
+def _fewer(rounds: int) -> int:
+    return math.ceil(rounds / SHORTER)
 
 
 def text(run: Run, connections: int) -> str:
     """Return the page: the machine, the table, the verdict."""
     host = run.machine
     versions = ", ".join(sorted(set(run.versions.values())))
-    others = math.ceil(run.rounds / SHORTER)
     facts = (
         f"{run.date}, {versions}, {host.cores} cores of {host.processor}, Linux {host.kernel}: work {run.works()[0]}, "
         f"{connections} connections, each system in turn with the one that has nothing on, both warm, {run.seconds} s "
-        f"each; medians of {run.rounds} rounds for the installed one, {others} for others. CPU is that of the whole "
-        "process tree for each request; x is against nothing, round by round, and lies between the two numbers with a "
-        "probability of 95 %.\n"
+        f"each; medians of {run.rounds} rounds for the installed one, {_fewer(run.rounds)} for others. CPU is that of "
+        "the whole process tree for each request; x is against nothing, round by round, and lies between the two "
+        "numbers with a probability of 95 %.\n"
     )
     lines = ["# The cost of observing\n", facts, table(HEAD, list(_rows(run))), f"- {verdict(run)}\n"]
     lines += [f"- left out: {failure}\n" for failure in run.failures]
@@ -90,7 +93,11 @@ def verdict(run: Run) -> str:
 
 def share_of(run: Run, key: str) -> float:
     """Return the median over the rounds of a system's rate divided by that of NOTHING in the same round, or NaN."""
-    return _times(run, key, lambda cell: cell.requests_per_second)
+    return _times(run, key, _rate)
+
+
+def _rate(cell: Cell) -> float:
+    return cell.requests_per_second
 
 
 def _times(run: Run, key: str, metric: Callable[[Cell], float]) -> float:
@@ -100,7 +107,7 @@ def _times(run: Run, key: str, metric: Callable[[Cell], float]) -> float:
 
 def _between(run: Run, key: str) -> str:
     work = run.works()[0]
-    found = quotients(run.select(work, key), run.select(work, NOTHING), lambda cell: cell.requests_per_second, max)
+    found = quotients(run.select(work, key), run.select(work, NOTHING), _rate, max)
     return ", ".join(f"{bound:.3f}" for bound in interval(found) or ())
 
 
