@@ -27,14 +27,36 @@ export async function traceView(place, { rest, query, signal }) {
     fill(found, card("", empty(`Nothing is stored under ${wanted}. Traces are kept up to a rate; a request with a sampled traceparent always is.`)));
     return;
   }
-  fill(found, ids.length > 1 ? others(ids) : null, await shownTrace(ids[0].trace_id, signal));
+  const above = ids.length > 1 ? others(ids) : null;
+  for (let tries = 0, shown = 0; tries < TRIES; tries += 1) {
+    const trace = await stored(ids[0].trace_id, signal);
+    if (trace.spans.length !== shown) fill(found, above, traceCard(trace, await jaeger()));
+    shown = trace.spans.length;
+    if (!isHalf(trace)) return;
+    await pause(signal);
+  }
+}
+
+/** A worker's half may be stored a second before its gateway's, which has the request's own span. */
+function isHalf(trace) {
+  const known = new Set(trace.spans.map((span) => span.id));
+  const begun = trace.spans.some((span) => span.service === "gateway" && span.kind === "server");
+  return !begun && trace.spans.some((span) => span.parent && !known.has(span.parent));
+}
+
+async function stored(traceId, signal) {
+  return get(`/console/api/traces/${encodeURIComponent(traceId)}`, {}, signal);
+}
+
+async function pause(signal) {
+  await new Promise((resolve) => { setTimeout(resolve, PAUSE); });
+  signal.throwIfAborted();
 }
 
 /** Return the waterfall of a trace that may not be stored yet, within a card. */
 export async function shownTrace(traceId, signal, { wait = false, least = 1 } = {}) {
   if (wait) await untilStored(traceId, signal, least);
-  const trace = await get(`/console/api/traces/${encodeURIComponent(traceId)}`, {}, signal);
-  return traceCard(trace, await jaeger());
+  return traceCard(await stored(traceId, signal), await jaeger());
 }
 
 /** Spans arrive from two programs: wait for as many as there should be, or until no more come. */
@@ -45,8 +67,7 @@ async function untilStored(traceId, signal, least) {
     const spans = found[0]?.spans ?? 0;
     counts.push(spans);
     if (spans >= least && (least > 1 || counts.at(-SETTLED) === spans)) return;
-    await new Promise((resolve) => { setTimeout(resolve, PAUSE); });
-    signal.throwIfAborted();
+    await pause(signal);
   }
 }
 
@@ -54,7 +75,7 @@ async function traceIds(wanted, signal) {
   const { found } = await get("/console/api/traces", { id: wanted, hours: 24 * 366 }, signal);
   if (found.length === 0 && /^[0-9a-f]{32}$/i.test(wanted)) {
     // A batch has a trace of its own, which is no request.
-    const trace = await get(`/console/api/traces/${wanted}`, {}, signal).catch(() => null);
+    const trace = await stored(wanted, signal).catch(() => null);
     return trace ? [{ trace_id: trace.trace_id }] : [];
   }
   return found;

@@ -19,6 +19,7 @@ from otel.store.query import StoredTraces
 from tests.e2e.browser import Console, console
 from tests.e2e.hostile_model import ATTACK, NAME, add_hostile
 from tests.e2e.hostile_trace import store_hostile
+from tests.e2e.stored_halves import Halves
 from tests.e2e.system import System
 from tests.otel.store.made import spans_of
 from tests.waiting import wait_for
@@ -118,6 +119,17 @@ def test_a_failed_request_is_found_by_its_id(system: System, opened: Console) ->
     page.get_by_role("link", name="will-fail").click()
     expect(page.get_by_role("heading", name="POST /predict")).to_be_visible(timeout=SOON)
     expect(page.locator(".summary .badge.bad")).to_have_text("504")
+
+
+def test_a_page_that_was_opened_early_shows_the_rest_when_it_comes(system: System, opened: Console) -> None:
+    """Of a trace of which only the worker's half is stored, the page shows that, and then all of it."""
+    halves = Halves(system, number=77)
+    halves.store_workers()
+    opened.open(f"trace/{halves.trace_id}")
+    expect(opened.page.get_by_role("heading", name="call")).to_be_visible(timeout=SOON)
+    halves.store_gateways()
+    expect(opened.page.get_by_role("heading", name="POST /predict")).to_be_visible(timeout=SOON)
+    expect(opened.page.locator(".span-head")).to_have_count(5)
 
 
 def test_a_request_leads_to_its_batch_and_back(system: System, opened: Console) -> None:

@@ -83,6 +83,7 @@ async def test_a_broken_hop_is_opened_again_before_more_work_comes(socket: Path)
     """A connection that breaks alone takes its worker's batches with it, and the next ones get a new one."""
     async with slot_at(socket) as (slot, seen), serving(FakeWorker(), socket) as running:
         await becomes(slot, State.READY)
+        await eventually(lambda: running.hop.connections, "the worker's side of the connection")
         for connection in list(running.hop.connections):
             connection.transport.abort()
         await eventually(lambda: not slot.is_connected(), "the connection's end")
