@@ -28,12 +28,19 @@ export async function traceView(place, { rest, query, signal }) {
     return;
   }
   const above = ids.length > 1 ? others(ids) : null;
-  for (let tries = 0, shown = 0; tries < TRIES; tries += 1) {
-    const trace = await stored(ids[0].trace_id, signal);
-    if (trace.spans.length !== shown) fill(found, above, traceCard(trace, await jaeger()));
-    shown = trace.spans.length;
-    if (!isHalf(trace)) return;
+  await follow(ids[0].trace_id, signal, (trace) => fill(found, above, trace));
+}
+
+/** Show a trace that is stored, and again when more of it comes; what is shown stays if asking again fails. */
+async function follow(traceId, signal, show) {
+  const port = await jaeger();
+  let trace = await stored(traceId, signal);
+  show(traceCard(trace, port));
+  for (let tries = 1; isHalf(trace) && tries < TRIES; tries += 1) {
     await pause(signal);
+    const before = trace.spans.length;
+    trace = await stored(traceId, signal).catch(() => trace);
+    if (trace.spans.length !== before) show(traceCard(trace, port));
   }
 }
 
@@ -53,9 +60,9 @@ async function pause(signal) {
   signal.throwIfAborted();
 }
 
-/** Return the waterfall of a trace that may not be stored yet, within a card. */
-export async function shownTrace(traceId, signal, { wait = false, least = 1 } = {}) {
-  if (wait) await untilStored(traceId, signal, least);
+/** Return the waterfall of a trace that may not be stored yet, within a card; `least` spans are waited for. */
+export async function shownTrace(traceId, signal, least) {
+  await untilStored(traceId, signal, least);
   return traceCard(await stored(traceId, signal), await jaeger());
 }
 

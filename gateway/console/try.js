@@ -139,7 +139,7 @@ async function predict(model, path, body, requestId, answer, signal) {
   const trace = el("div", {}, card("Waterfall", el("p", { className: "loading" }, "Waiting for the trace…")));
   fill(answer, answerCard(model, result, path, body), trace);
   try {
-    fill(trace, await shownTrace(result.traceId, signal, { wait: true, least: result.status === 200 ? SPANS_OF_A_REQUEST : 1 }));
+    fill(trace, await shownTrace(result.traceId, signal, result.status === 200 ? SPANS_OF_A_REQUEST : 1));
   } catch (error) {
     if (!signal.aborted) fill(trace, card("Waterfall", empty(error.status === 404 ? "The trace has not arrived. Is the program tracestore running?" : error.message)));
   }
