@@ -10,12 +10,10 @@ from collections.abc import Iterator
 
 import grpc
 import httpx
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from inference_core.settings import CHECKOUT
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceStub
-from otel.store.sending import send
 from tests.e2e.catalogue_bench import Bench, counted, row, unless
 from tests.e2e.guest_models import guests, written
 from tests.e2e.hostile_model import DESCRIPTION
@@ -195,7 +193,7 @@ def _stored(bench: Bench, trace_id: str) -> None:
     resources = [resource for request in bench.collector.requests for resource in request.resource_spans]
     wanted = bytes.fromhex(trace_id)
     of_trace = [one for one in resources if any(wanted == span.trace_id for s in one.scope_spans for span in s.spans)]
-    send(TracesData(resource_spans=of_trace), f"127.0.0.1:{bench.system.jaeger_ports['OTLP_GRPC']}")
+    bench.system.send_spans(*of_trace)
     url = f"{bench.system.url}/console/api/traces/{trace_id}"
     wait_for(lambda: httpx.get(url).status_code == httpx.codes.OK, "the stored trace")
 

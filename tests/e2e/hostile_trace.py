@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel.store.query import StoredTraces
-from otel.store.sending import send
 from tests.e2e.hostile_model import ATTACK
 from tests.e2e.system import System
 from tests.otel.store.made import GATEWAY, sent_by, span
@@ -32,6 +31,6 @@ def store_hostile(system: System) -> None:
     made.start_time_unix_nano, made.end_time_unix_nano = now, now + 5_000_000
     resource = sent_by(GATEWAY, made)
     resource.resource.attributes.add(key="app.worker.slot").value.string_value = ATTACK
-    send(TracesData(resource_spans=[resource]), f"127.0.0.1:{system.jaeger_ports['OTLP_GRPC']}")
+    system.send_spans(resource)
     stored = StoredTraces(system.run_folder / "traces.sqlite")
     wait_for(lambda: stored.of_request(ATTACK), "the hostile trace", 30)

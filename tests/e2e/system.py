@@ -14,9 +14,11 @@ from typing import Any
 
 import httpx
 import psutil
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData
 
 from deploy.trial import free_ports
 from inference_core.settings import CHECKOUT
+from otel.store.sending import send
 from tests.waiting import wait_for
 
 JAEGER_PORTS = ("UI", "QUERY_GRPC", "OTLP_GRPC", "OTLP_HTTP", "HEALTH")
@@ -84,6 +86,10 @@ class System:
         """Run supervisorctl for this system and return what it printed."""
         program = Path(sys.executable).parent / "supervisorctl"
         return self.run(str(program), "-s", f"unix://{self.run_folder}/supervisor.sock", *arguments).stdout
+
+    def send_spans(self, *resources: ResourceSpans) -> None:
+        """Send spans to what takes them, as an exporter does."""
+        send(TracesData(resource_spans=resources), f"127.0.0.1:{self.jaeger_ports['OTLP_GRPC']}")
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout, in this system's environment."""
