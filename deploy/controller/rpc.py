@@ -82,10 +82,11 @@ class Supervisord:
             {"methodName": "supervisor.startProcess", "params": [address, NO_WAIT]},
         ]
         before, _, started = await self._call(lambda: self._proxy.system.multicall(calls))
-        if started is not True:
-            raise Refused(str(started))
+        # Before what became of the start: one that failed leaves the program in BACKOFF, and supervisord tries again.
         if before.get("state") == ProcessStates.STOPPED:
             await self._call(lambda: self._proxy.supervisor.stopProcess(address, NO_WAIT))
+        if started is not True:
+            raise Refused(started["faultString"])
 
     def close(self) -> None:
         """Close the connection after the call that may be under way, which ends within its time-out."""

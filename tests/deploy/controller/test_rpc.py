@@ -36,8 +36,13 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 command=sleep 60
 startsecs=0
 [program:leaver]
-command=false
+; One that leaves at once may be gone before supervisord answers, which calls that a failed start.
+command=sleep 0.3
 startretries=9
+autostart=false
+[program:unwritable]
+command=sleep 60
+stdout_logfile=%(folder)s/logs/unwritable.log
 autostart=false
 """
 
@@ -48,6 +53,7 @@ class Running:
 
     pid: int
     client: Supervisord
+    folder: Path
 
     def program(self, name: str) -> Process:
         """Return what supervisord says of a program."""
@@ -67,12 +73,13 @@ def running() -> Iterator[Running]:
     """Start a supervisord of its own with two small programs, and leave none of them behind."""
     with tempfile.TemporaryDirectory(prefix="hub-", dir="/tmp") as folder:
         file = Path(folder) / "supervisord.conf"
+        (Path(folder) / "logs").mkdir()
         file.write_text(CONFIGURATION % {"folder": folder, "user": os.getuid()})
         program = Path(sys.executable).parent / "supervisord"
         with subprocess.Popen([program, "-c", file], stdout=subprocess.DEVNULL) as process:
             client = Supervisord(Path(folder) / "supervisor.sock", TIMEOUT)
             wait_for(lambda: answers(client), "supervisord")
-            yield Running(process.pid, client)
+            yield Running(process.pid, client, Path(folder))
             client.close()
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -118,3 +125,11 @@ def test_a_program_that_was_stopped_meanwhile_stays_stopped(running: Running) ->
     """Between the look and the call a person may have stopped it."""
     asyncio.run(running.client.start_again("leaver"))
     wait_for(lambda: running.program("leaver").state == ProcessStates.STOPPED, "a stop")
+
+
+def test_a_program_that_was_stopped_stays_stopped_when_its_start_fails(running: Running) -> None:
+    """A failed start says why, and leaves nothing that supervisord would try again."""
+    (running.folder / "logs").rmdir()
+    with pytest.raises(Refused, match=r"^SPAWN_ERROR: unwritable$"):
+        asyncio.run(running.client.start_again("unwritable"))
+    assert running.program("unwritable").state == ProcessStates.STOPPED
