@@ -15,6 +15,8 @@ from inference_core.names import is_request_id
 PARAMETER = "requests"
 LONGEST_TRACEPARENT = 64
 LONGEST_COUNT = 9
+SAMPLED = "-01"
+"""How the traceparent of a request ends whose trace is kept, as gateways write it."""
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -23,6 +25,11 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     rows: int
     request_id: str
     traceparent: str
+
+
+def any_sampled(text: str) -> bool:
+    """Tell whether any of the requests that a parameter lists may be sampled; hardly ever true where none is."""
+    return SAMPLED in text
 
 
 def to_text(members: Iterable[Member]) -> str:

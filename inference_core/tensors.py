@@ -102,9 +102,8 @@ def describe_outputs(response: wire.ModelInferResponse, arrays: Arrays) -> None:
 
 def aligned(arrays: Arrays) -> Arrays:
     """Return arrays that lie in memory as a model expects; views of a message may begin at any byte."""
-    if all(array.flags.aligned for array in arrays.values()):
-        return arrays
-    return {name: array if array.flags.aligned else array.copy() for name, array in arrays.items()}
+    apart = {name: array.copy() for name, array in arrays.items() if not array.flags.aligned}
+    return {**arrays, **apart} if apart else arrays
 
 
 def write_inputs(request: wire.ModelInferRequest, arrays: Arrays) -> None:

@@ -156,9 +156,18 @@ async def _abort(context: Context, status: StatusCode, error: BaseException, cal
 
 
 def _carried(context: Context) -> tuple[str, str, str, str]:
-    offered_id = traceparent = tracestate = alone = ""
     # The stubs promise metadata for every call; grpc.aio gives None where the client sent none.
-    for key, value in cast("Iterable[tuple[str, str]] | None", context.invocation_metadata()) or ():
+    pairs: Any = context.invocation_metadata() or ()
+    known: dict[str, str] = dict(pairs)
+    if len(known) < len(pairs):
+        return _joined(pairs)
+    get = known.get
+    return get(REQUEST_ID, ""), get(TRACEPARENT, ""), get(TRACESTATE, ""), get(ALONE, "")
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> tuple[str, str, str, str]:
+    offered_id = traceparent = tracestate = alone = ""
+    for key, value in pairs:
         # As RFC 9110 joins repeated fields: of two request ids, neither is then believed.
         if key == TRACEPARENT:
             traceparent = f"{traceparent},{value}" if traceparent else value

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import NamedTuple
 
+import msgspec
 from grpc import StatusCode
 from opentelemetry.trace import Link, SpanKind
 
@@ -36,7 +36,7 @@ GATHER_SECONDS = 0.25 + gathering.GATHER_SECONDS
 """How long a batch waits for the calls that were computed in it to end, and to be recorded; they are told together."""
 
 
-class Ended(NamedTuple):
+class Ended(msgspec.Struct, frozen=True, gc=False):
     """A call that has ended at a time on the clock of Deadline.
 
     `kept` says why all of its requests are kept; it is empty where each has its own flag.

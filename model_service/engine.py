@@ -89,8 +89,10 @@ class Engine:
         try:
             check_inputs(on_disk.name, on_disk.description.inputs, inputs, on_disk.description.limits.max_rows)
             outputs = await self._answer(serving, inputs, deadline, call)
-        except BaseException:
+        except BaseException as error:
             serving.statistics.failed(call)
+            if isinstance(error, Overloaded):
+                serving.noted.refused(error.reason)
             raise
         finally:
             serving.calls -= 1
@@ -109,7 +111,7 @@ class Engine:
         if call.fingerprint:
             async with self._isolation.alone(call.fingerprint):
                 try:
-                    return await _computed(serving, inputs, deadline, call)
+                    return await serving.queue.compute(inputs, deadline, call)
                 finally:
                     # A caller that left does not stop the thread, and until it is through it may still kill.
                     await serving.queue.settled(SETTLE_SECONDS)
@@ -117,7 +119,7 @@ class Engine:
             await self._isolation.wait_open()
         self._isolation.begin()
         try:
-            return await _computed(serving, inputs, deadline, call)
+            return await serving.queue.compute(inputs, deadline, call)
         finally:
             self._isolation.end()
 
@@ -179,14 +181,6 @@ class Engine:
 
     def _flush_soon(self) -> None:
         self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
-
-
-async def _computed(serving: Serving, inputs: Arrays, deadline: Deadline, call: Call) -> Arrays:
-    try:
-        return await serving.queue.compute(inputs, deadline, call)
-    except Overloaded as error:
-        serving.noted.refused(error.reason)
-        raise
 
 
 def _note(noted: ModelComputations, statistics: Statistics, attempt: Attempt) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -60,9 +60,9 @@ class HopContext:
 
     __slots__ = ("_ends_at", "_fields", "trailing")
 
-    def __init__(self, fields: Fields) -> None:
+    def __init__(self, fields: Fields, timeout: str) -> None:
         self._fields = fields
-        told = next((timeout_seconds(value) for name, value in fields if name == TIMEOUT), None)
+        told = timeout_seconds(timeout)
         self._ends_at = None if told is None else now() + told
         self.trailing: Pairs = ()
 
@@ -147,11 +147,10 @@ class Asked:
 
     def answer(self) -> Awaitable[Any]:
         """Run the handler, which alone has the message from then on."""
-        decode = self.handler.request_deserializer
-        answer = cast("Callable[[Any, HopContext], Awaitable[Any]]", self.handler.unary_unary)
-        if decode is None:
-            return answer(self.incoming.take(), self.context)
-        return answer(decode(cast("bytes", self.incoming.take())), self.context)
+        decode, message = self.handler.request_deserializer, self.incoming.take()
+        answer: Any = self.handler.unary_unary
+        running: Awaitable[Any] = answer(message if decode is None else decode(bytes(message)), self.context)
+        return running
 
     def encoded(self, response: Any) -> bytes:
         """Return the bytes of what the handler answered."""
@@ -228,12 +227,12 @@ class HopConnection(Connection):
         if not self.is_open or len(self._asked) + len(self.tasks) + len(self.outbox) >= MOST_STREAMS:
             self.reset(stream, Code.REFUSED_STREAM)
             return
-        path = next((value for name, value in fields if name == PATH), "")
-        handler = self._server.handlers.get(path)
+        known = dict(fields)
+        handler = self._server.handlers.get(known.get(PATH, ""))
         if handler is None or ends:
             self._fail(stream, StatusCode.UNIMPLEMENTED, "This socket has no such method, or it takes a message.")
         else:
-            self._asked[stream] = Asked(handler, HopContext(fields), self._server.most_bytes)
+            self._asked[stream] = Asked(handler, HopContext(fields, known.get(TIMEOUT, "")), self._server.most_bytes)
 
     def body_received(self, stream: int, piece: memoryview, *, ends: bool) -> None:
         """As `Connection.body_received`: a part of a call's message, with whose end the call runs."""

@@ -42,7 +42,8 @@ class Keeping:
         """Return why all requests of a call are kept for how it ended; empty where only their flags decide."""
         if not self._is_on:
             return ""
-        if status in FAILURES:
+        # Asked by identity first: an Enum's hash is Python code.
+        if status is not StatusCode.OK and status in FAILURES:
             return "failed"
         # Of a call that came from a gateway the gateway decides, from the times that its answer carries.
         is_slow = not call.trace.parent_id and now() - call.started_at > self._slow_seconds
@@ -71,9 +72,9 @@ class Observer:
             log.error("unexpected error", exc_info=error)
         kept = "" if call.trace.kept and not call.members else self._keeping.reason(call, status)
         ended = Ended(call, status, now(), kept)
-        if call.trace.kept or call.members or kept:
+        if call.trace.kept or call.has_sampled or kept:
             self._record(ended)
-        if status not in RATIONED or self._lines.take():
+        if (status is not StatusCode.OK and status not in RATIONED) or self._lines.take():
             self._write(ended, error)
         elif self._report is None:
             loop = asyncio.get_running_loop()

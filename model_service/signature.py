@@ -60,11 +60,7 @@ def fits(declared: Sequence[int], actual: Sequence[int]) -> bool:
     """Tell whether a shape is one of those that a declared one stands for."""
     if len(declared) != len(actual):
         return False
-    return all(map(_fits_size, declared, actual))
-
-
-def _fits_size(want: int, size: int) -> bool:
-    return want in (-1, size) and size >= 1
+    return not [size for want, size in zip(declared, actual, strict=True) if size < 1 or want not in (-1, size)]
 
 
 def _listed(names: list[str]) -> str:

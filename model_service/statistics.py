@@ -20,6 +20,12 @@ MOST_SIZES = 1024
 """Sizes of batches that are told apart; clients choose how many rows a call has, so there is no end to them."""
 
 
+def fill(message: wire.StatisticDuration, count: int, seconds: float) -> None:
+    """Write into a message; what never happened is there as well, with zeros."""
+    message.SetInParent()
+    message.count, message.ns = count, int(max(0.0, seconds) * NANOSECONDS)
+
+
 class Spent:
     """How often something was done and how long it took in all, in seconds."""
 
@@ -35,30 +41,31 @@ class Spent:
         self.seconds += count * seconds
 
     def fill(self, message: wire.StatisticDuration) -> None:
-        """Write it into a message; one that never happened is there as well, with zeros."""
-        message.SetInParent()
-        message.count, message.ns = self.count, int(self.seconds * NANOSECONDS)
+        """Write it into a message."""
+        fill(message, self.count, self.seconds)
 
 
 class Stages:
-    """The three stages of a batch."""
+    """How often batches were computed and how long their three stages took in all, in seconds."""
 
-    __slots__ = ("infer", "input", "output")
+    __slots__ = ("count", "input", "output", "seconds")
 
     def __init__(self) -> None:
-        self.input, self.infer, self.output = Spent(), Spent(), Spent()
+        self.count = 0
+        self.seconds = self.input = self.output = 0.0
 
     def add(self, count: int, attempt: Attempt) -> None:
         """Note so many that were in a batch."""
-        self.input.add(count, attempt.input_seconds)
-        self.infer.add(count, attempt.seconds - attempt.input_seconds - attempt.output_seconds)
-        self.output.add(count, attempt.output_seconds)
+        self.count += count
+        self.seconds += count * attempt.seconds
+        self.input += count * attempt.input_seconds
+        self.output += count * attempt.output_seconds
 
     def fill(self, message: wire.InferStatistics | wire.InferBatchStatistics) -> None:
         """Write them into a message."""
-        self.input.fill(message.compute_input)
-        self.infer.fill(message.compute_infer)
-        self.output.fill(message.compute_output)
+        fill(message.compute_input, self.count, self.input)
+        fill(message.compute_infer, self.count, self.seconds - self.input - self.output)
+        fill(message.compute_output, self.count, self.output)
 
 
 class Statistics:

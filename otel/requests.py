@@ -76,7 +76,7 @@ class RequestTraces:
         if match is None or (match[4] and traceparent.startswith("00")):
             return RequestTrace(new_trace_id(), new_span_id(), "", "", self._kept())
         trace_id, parent_id, flags = match[1], match[2], int(match[3], 16)
-        state = tracestate if TRACESTATE.fullmatch(tracestate) else ""
+        state = tracestate if tracestate and TRACESTATE.fullmatch(tracestate) else ""
         kept = self._wanted(flags) if self._trusts else self._kept()
         return RequestTrace(trace_id, new_span_id(), parent_id, state, kept)
 
