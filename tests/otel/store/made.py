@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +112,13 @@ class Store:
         return self.registry.get_sample_value(f"inferencehub_tracestore_{name}", labels) or 0.0
 
     def put(self, *resources: ResourceSpans) -> None:
-        """Have spans stored, and wait until they are written or dropped."""
-        done = self._done() + len(spans_of(TracesData(resource_spans=resources)))
-        assert self.inbox.offer(export(*resources))
+        """Have spans stored that arrive together, and wait until they are written or dropped."""
+        self.put_all([resources])
+
+    def put_all(self, arrivals: Sequence[Sequence[ResourceSpans]]) -> None:
+        """As `put`, of spans that arrive one after the other."""
+        done = self._done() + sum(len(spans_of(TracesData(resource_spans=resources))) for resources in arrivals)
+        assert all(self.inbox.offer(export(*resources)) for resources in arrivals)
         wait_for(lambda: self._done() >= done, "writing", interval=0.005)
 
     def _done(self) -> float:

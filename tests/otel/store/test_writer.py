@@ -133,8 +133,7 @@ def test_the_oldest_make_room(tmp_path: Path) -> None:
     """The file stays within its bound, the newest traces are there, the oldest are gone."""
     bound = 2 * MEGABYTE
     with store(tmp_path, max_bytes=bound) as running:
-        for number in range(1, 101):
-            running.put(heavy(number, 64))
+        running.put_all([[heavy(number, 64)] for number in range(1, 101)])
         running.put(*request(101))
         wait_for(lambda: 0 < running.number("bytes") <= bound, "pruning")
         assert running.traces.trace(trace_id(101).hex()) is not None
@@ -164,8 +163,7 @@ def test_what_is_too_old_goes(tmp_path: Path) -> None:
 def test_a_smaller_bound_shrinks_the_file(tmp_path: Path) -> None:
     """A store that is started with a smaller bound gives space back to the disk."""
     with store(tmp_path) as running:
-        for number in range(1, 65):
-            running.put(heavy(number, 64))
+        running.put_all([[heavy(number, 64)] for number in range(1, 65)])
     assert running.file.stat().st_size > 4 * MEGABYTE
     with store(tmp_path, max_bytes=MEGABYTE) as running:
         wait_for(lambda: running.file.stat().st_size < 1.5 * MEGABYTE, "a smaller file")
