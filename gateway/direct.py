@@ -177,10 +177,11 @@ class Prediction:
         observed = self._observed
         if isinstance(error, errors.InferenceHubError):
             status, sentence = status_of(error), error.message
+            self._end(status, error)
         else:
             self._route.observer.unexpected(observed, error)
             status, sentence = UNEXPECTED, unexpected_sentence(observed.trace.trace_id)
-        self._end(status, error.reason if isinstance(error, errors.Overloaded) else "")
+            self._end(status)
         retry_after = error.retry_after_seconds if isinstance(error, errors.Unavailable) else 0
         ids = observed.request_id, observed.trace.trace_id
         self._reply(Reply(status, body_of(sentence), *ids, retry_after, self._fields()))
@@ -189,8 +190,8 @@ class Prediction:
         told = () if self._call is None else self._call.told()
         return "".join([f"{name.lower()}: {value}\r\n" for name, value in told]).encode("ascii") if told else b""
 
-    def _end(self, status: int, refused: str = "") -> None:
-        self._route.observer.end(self._observed, PREDICT, status, self._call, refused)
+    def _end(self, status: int, error: errors.InferenceHubError | None = None) -> None:
+        self._route.observer.end(self._observed, PREDICT, status, self._call, error)
 
 
 def _nothing() -> None:

@@ -82,8 +82,7 @@ async def _expected(
         return
     is_v2 = (request.uri_template or "").startswith(V2_PREFIX)
     write(response, status_of(error, V2_STATUS if is_v2 else STATUS), error.message)
-    if isinstance(error, errors.Overloaded):
-        request.context.refused = error.reason
+    request.context.error = error
     if isinstance(error, errors.Unavailable):
         response.set_header("Retry-After", str(error.retry_after_seconds))
     if isinstance(error, UNREAD_BODY):

@@ -139,12 +139,11 @@ class Border:
         if not isinstance(error, errors.InferenceHubError):
             self._end(method, visit, UNEXPECTED)
             await context.abort(StatusCode.INTERNAL, unexpected_sentence(visit.observed.trace.trace_id))
-        refused = error.reason if isinstance(error, errors.Overloaded) else ""
-        self._end(method, visit, http_status_of(error, V2_STATUS), refused)
+        self._end(method, visit, http_status_of(error, V2_STATUS), error)
         await context.abort(status_of(error), error.message, visit.told())
 
-    def _end(self, method: str, visit: Visit, status: int, refused: str = "") -> None:
-        self._observer.end(visit.observed, method, status, visit.call, refused)
+    def _end(self, method: str, visit: Visit, status: int, error: errors.InferenceHubError | None = None) -> None:
+        self._observer.end(visit.observed, method, status, visit.call, error)
 
 
 def _decoded(decode: Callable[[bytes], Any], request: bytes) -> Any:

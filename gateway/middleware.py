@@ -38,7 +38,7 @@ class Observation:
         observed = self._observer.begin(request.method, *(request.get_header(name) or "" for name in names))
         path, client = request.path[:LONGEST_PATH], request.remote_addr
         context.observed = msgspec.structs.replace(observed, path=path, client=client)
-        context.call, context.refused = None, ""
+        context.call = context.error = None
 
     async def process_response(self, request: Request, response: Response, _: object, __: bool) -> None:  # noqa: FBT001 - Falcon's signature
         """Put the ids on the answer and end."""
@@ -48,7 +48,7 @@ class Observation:
         for name, value in context.call.told() if context.call is not None else ():
             response.set_header(name, value)
         route = request.uri_template or "(none)"
-        self._observer.end(context.observed, route, response.status_code, context.call, context.refused)
+        self._observer.end(context.observed, route, response.status_code, context.call, context.error)
 
 
 class Life:

@@ -20,6 +20,7 @@ from gateway.keeping import UNAVAILABLE, Keeping
 from gateway.request_spans import Ended, Observed, RequestSpans
 from gateway.tally import Tally
 from inference_core.deadline import Deadline, now
+from inference_core.errors import InferenceHubError, Overloaded
 from inference_core.names import request_id_from
 from otel.allowance import Allowance
 from otel.gathering import Gathering
@@ -73,8 +74,10 @@ class Observer:
         started = now()
         return Observed(method, request_id_from(request_id), self._traces.begin(traceparent, tracestate), started)
 
-    def end(self, observed: Observed, route: str, status: int, call: Call | None, refused: str = "") -> None:
-        """End with a route template and a status; `refused` is the reason of a request that was turned away."""
+    def end(
+        self, observed: Observed, route: str, status: int, call: Call | None, error: InferenceHubError | None = None
+    ) -> None:
+        """End with a route template and a status, and the expected error that the client was told, if it was one."""
         ended = now()
         seconds = ended - observed.started
         is_probe = route in PROBES
@@ -86,13 +89,12 @@ class Observer:
             self._tally.answered(call, status, seconds, received)
         if call is not None and call.arm:
             self._judge(call, status, seconds)
-        if refused:
-            self._refused[refused] += 1
-            self._tally.refused(call.model if call is not None else "", refused)
+        if isinstance(error, Overloaded):
+            self._refused[error.reason] += 1
+            self._tally.refused(call.model if call is not None else "", error.reason)
             self._report_soon()
         elif status >= FIRST_FAILURE and not is_probe:
-            level = logging.ERROR if status >= SERVER_ERROR else logging.INFO
-            log.log(level, "request", **_line(Ended(observed, kept, ended, route, status, call)))
+            _tell_failure(Ended(observed, kept, ended, route, status, call), error)
         elif self._lines.take():
             self._telling.add(Ended(observed, kept, ended, route, status, call))
         else:
@@ -161,6 +163,12 @@ def _ids(observed: Observed) -> dict[str, str]:
 
 def _tell_success(ended: Ended) -> None:
     log.info("request", timestamp=stamp(ended.at), **_line(ended))
+
+
+def _tell_failure(ended: Ended, error: InferenceHubError | None) -> None:
+    level = logging.ERROR if ended.status >= SERVER_ERROR else logging.INFO
+    told = {} if error is None else {"error": error.message}
+    log.log(level, "request", **_line(ended), **told)
 
 
 def _line(ended: Ended) -> dict[str, Any]:

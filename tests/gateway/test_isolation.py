@@ -41,7 +41,7 @@ async def test_a_lonely_input_shares_its_worker_with_nobody() -> None:
         for fake in fakes:
             before = fake.before
 
-            async def watch(asked: Asked, fake: FakeWorker = fake, before: Callable = before) -> None:  # type: ignore[type-arg]
+            async def watch(asked: Asked, fake: FakeWorker = fake, before: Callable = before) -> None:  # type: ignore[type-arg]  # its own one's type
                 lonely = sum(call.alone != "" and not _is_over(call) for each in fakes for call in each.calls)
                 together.append((lonely, bool(asked.alone) and fake.busy > 1))
                 await before(asked)
