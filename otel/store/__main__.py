@@ -31,6 +31,7 @@ GIVES_WAY = 10
 
 LARGEST_BYTES = 64 * 1024 * 1024
 STANDARD_INPUT = "-"
+KEPT = ("rate", "ratio", "flag", "failed", "refused", "slow", "replayed")
 HTTP_STATUS = re.compile("[1-5][0-9]{2}")
 GRPC_STATUSES = [code.name for code in grpc.StatusCode]
 EXAMPLES = """examples:
@@ -174,9 +175,7 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--request-id", default="", help="as in X-Request-Id and in the logs")
     parser.add_argument("--model", default="")
     parser.add_argument("--status", type=_status, default="", help="an HTTP status, a gRPC status name, or failed")
-    parser.add_argument(
-        "--kept", default="", help="why it was kept: rate, ratio, flag, failed, refused, slow, replayed"
-    )
+    parser.add_argument("--kept", choices=KEPT, default="", help=f"why it was kept: {', '.join(KEPT)}", metavar="WHY")
     parser.add_argument("--slower-than", type=float, default=None, metavar="SECONDS")
     parser.add_argument("--hours", type=float, default=None, help="only the last hours")
     parser.add_argument("--slowest", action="store_true", help="slowest first instead of newest first")

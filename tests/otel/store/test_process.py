@@ -202,6 +202,9 @@ def test_a_status_that_there_is_none_of_is_named_with_those_there_are(served: Fo
     assert "request-2" in served.ask("find", "--status", "FAILED").stdout
     assert "request-2" in served.ask("find", "--status", "502").stdout
     assert served.ask("find", "--status", "unavailable").stdout == NOTHING
+    done = served.ask("find", "--kept", "slwo")
+    assert done.returncode == 2
+    assert "invalid choice: 'slwo' (choose from 'rate', " in done.stderr
 
 
 @pytest.mark.parametrize(
