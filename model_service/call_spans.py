@@ -13,7 +13,7 @@ import msgspec
 from grpc import StatusCode
 from opentelemetry.trace import Link, SpanKind
 
-from inference_core.members import Member, from_text
+from inference_core.members import SAMPLED, Member, from_text
 from model_service.call import Call, Computation
 from otel import gathering
 from otel.recorder import Attributes, Epoch, Place, Recorder, Times, Told, link_to, rpc_attributes, rpc_status
@@ -28,9 +28,6 @@ FAILURES = {
     StatusCode.DATA_LOSS,
 }
 """The statuses that mark a server span as failed (semantic conventions, RPC spans)."""
-
-SAMPLED_DIGITS = "13579bdf"
-"""Last digits of a traceparent with the sampled flag."""
 
 GATHER_SECONDS = 0.25 + gathering.GATHER_SECONDS
 """How long a batch waits for the calls that were computed in it to end, and to be recorded; they are told together."""
@@ -67,7 +64,7 @@ class CallSpans:
         first = 1 if own.kept or kept else 0
         for index, part in enumerate(parts[first:], first):
             # The only look at requests whose traces are not kept.
-            if kept or part[-1:] in SAMPLED_DIGITS:
+            if kept or part.endswith(SAMPLED):
                 for member in from_text(part):
                     if place := _place_of(member):
                         self._record(ended, epoch, place, member.request_id, index)

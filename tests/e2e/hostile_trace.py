@@ -6,7 +6,6 @@ import time
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel.store.query import StoredTraces
 from tests.e2e.hostile_model import ATTACK
 from tests.e2e.system import System
 from tests.otel.store.made import GATEWAY, sent_by, span
@@ -32,5 +31,5 @@ def store_hostile(system: System) -> None:
     resource = sent_by(GATEWAY, made)
     resource.resource.attributes.add(key="app.worker.slot").value.string_value = ATTACK
     system.send_spans(resource)
-    stored = StoredTraces(system.run_folder / "traces.sqlite")
+    stored = system.stored()
     wait_for(lambda: stored.of_request(ATTACK), "the hostile trace", 30)

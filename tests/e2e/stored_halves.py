@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from otel.store.query import StoredTraces
 from tests.e2e.system import System
 from tests.otel.store.made import BEGAN, request
 from tests.waiting import wait_for
@@ -26,7 +25,7 @@ class Halves:
     def store_workers(self) -> None:
         """Return when the worker's half can be read."""
         self._system.send_spans(self._worker)
-        stored = StoredTraces(self._system.run_folder / "traces.sqlite")
+        stored = self._system.stored()
         wait_for(lambda: stored.trace(self.trace_id), "the worker's half", 30)
 
     def store_gateways(self) -> None:

@@ -18,6 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData
 
 from deploy.trial import free_ports
 from inference_core.settings import CHECKOUT
+from otel.store.query import StoredTraces
 from otel.store.sending import send
 from tests.waiting import wait_for
 
@@ -90,6 +91,10 @@ class System:
     def send_spans(self, *resources: ResourceSpans) -> None:
         """Send spans to what takes them, as an exporter does."""
         send(TracesData(resource_spans=resources), f"127.0.0.1:{self.jaeger_ports['OTLP_GRPC']}")
+
+    def stored(self) -> StoredTraces:
+        """Open what the system's own store has kept."""
+        return StoredTraces(self.run_folder / "traces.sqlite")
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout, in this system's environment."""

@@ -110,7 +110,7 @@ def test_a_failed_request_is_found_by_its_id(system: System, opened: Console) ->
     """A request that missed its deadline is among the failed ones, and its row opens its trace."""
     headers = {**JSON, "X-Request-Id": "will-fail", "X-Request-Timeout": "0.2"}
     assert httpx.post(f"{system.url}/predict", json={"features": [1.0]}, headers=headers).status_code == 504
-    stored = StoredTraces(system.run_folder / "traces.sqlite")
+    stored = system.stored()
     wait_for(lambda: [one for one in stored.of_request("will-fail") if one.summary.failed], "the failed trace", 30)
     page = opened.page
     opened.open("requests")
@@ -161,7 +161,7 @@ def _shared_a_batch(system: System) -> tuple[str, str]:
     # One client: each takes a processor's time to make, and those that come one by one find a free place alone.
     with httpx.Client(base_url=system.url, timeout=20) as client, ThreadPoolExecutor(AT_ONCE) as pool:
         assert set(pool.map(partial(ask, client), ids)) == {200}
-    stored = StoredTraces(system.run_folder / "traces.sqlite")
+    stored = system.stored()
     shared = wait_for(lambda: [trace for trace in ids if _is_whole(stored, trace)], "a batch's own trace", 30)
     return f"shares-{shared[0][-4:]}", shared[0]
 

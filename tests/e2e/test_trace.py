@@ -9,7 +9,6 @@ import httpx
 import psutil
 import pytest
 
-from otel.store.query import StoredTraces
 from otel.store.summary import Summary
 from otel.store.why import stages_of
 from tests.e2e.system import System
@@ -153,7 +152,7 @@ def test_the_embedded_store_takes_jaegers_place(system: System) -> None:
     asked = [
         ("-H", f"traceparent: 00-{number:032x}-{CALLER}-01", "-H", f"X-Request-Id: r-{number}") for number in (1, 2)
     ]
-    stored = StoredTraces(system.run_folder / "traces.sqlite")
+    stored = system.stored()
     wait_for(lambda: "RUNNING" in system.control("status", "tracestore"), "the store's start", 30)
     assert [system.curl("/predict", '{"prompt": "fine"}', *options).status for options in asked] == [200, 200]
 
@@ -171,7 +170,7 @@ def test_the_embedded_store_takes_jaegers_place(system: System) -> None:
 def test_every_millisecond_is_explained_in_the_store(system: System, body: str, first: int) -> None:
     """Of each of 32 requests at once, hardly anything is in no stage, and nothing is in two."""
     traces = asyncio.run(asked_together(system, body, first))
-    stored = StoredTraces(system.run_folder / "traces.sqlite")
+    stored = system.stored()
 
     def whole() -> list[Summary]:
         found = [each.summary for trace in traces if (each := stored.find(trace)) and each.summary.spans >= 7]
