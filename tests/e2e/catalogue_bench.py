@@ -19,6 +19,7 @@ import psutil
 from inference_core.settings import CHECKOUT
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from tests import web
 from tests.e2e.outcome import Outcome
 from tests.e2e.patient_model import add_patient
 from tests.e2e.system import System
@@ -74,7 +75,7 @@ class Bench:
 
     def client(self) -> httpx.Client:
         """Return a client that keeps its connections."""
-        return httpx.Client(base_url=self.system.url, timeout=30)
+        return web.client(base_url=self.system.url, timeout=30)
 
     def infer(self, request: wire.ModelInferRequest) -> str:
         """Ask worker 0 over TCP and return the name of the gRPC status."""

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import httpx
-
 from deploy.trial import Trial, trial
 from inference_core.settings import VARIABLE, load
+from tests import web
 from tests.e2e.catalogue_bench import Bench, row, unless
 from tests.e2e.outcome import Outcome
 from tests.otel.collector import Collector
@@ -141,7 +140,7 @@ def _wait_until_taken(system: Trial) -> None:
 
 
 def _spans(system: Trial, outcomes: tuple[str, ...]) -> float:
-    page = httpx.get(f"{system.url}/metrics").raise_for_status().text
+    page = web.get(f"{system.url}/metrics").raise_for_status().text
     lines = [line for line in page.splitlines() if "_spans_total{" in line]
     return sum(float(line.rpartition(" ")[2]) for line in lines for word in outcomes if f'outcome="{word}"' in line)
 

@@ -25,6 +25,7 @@ from deploy.load.report import statuses_text
 from deploy.target import Target
 from inference_core.settings import VARIABLE
 from otel import processes
+from tests import web
 from tests.e2e.catalogue_bench import Bench, row, unless
 from tests.e2e.outcome import Outcome
 from tests.e2e.victim import DEADLINE_SECONDS, RATE, WORKERS, harmed, seconds_until
@@ -152,7 +153,7 @@ def leaving_clients(bench: Bench) -> Outcome:
 
 def _ask(url: str, seconds: float, number: int) -> int:
     body = {"features": [seconds, float(number)], "model_name": "patient"}
-    return httpx.post(url, json=body, timeout=30).status_code
+    return web.post(url, json=body, timeout=30).status_code
 
 
 def _leave(port: int, number: int, *, before_the_body: bool) -> None:
@@ -168,7 +169,7 @@ def exhausted_descriptors(bench: Bench) -> Outcome:
     target = bench.victim.target()
     gateways = [psutil.Process(child) for pid in target.gateways() for child in processes.children(pid)]
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(httpx.Client(base_url=target.trial.url, timeout=10))
+        client = stack.enter_context(web.client(base_url=target.trial.url, timeout=10))
         assert client.get("/health").is_success
         for gateway in gateways:
             stack.callback(gateway.rlimit, resource.RLIMIT_NOFILE, gateway.rlimit(resource.RLIMIT_NOFILE))
@@ -195,7 +196,7 @@ def _spaced(ask: Callable[[], T]) -> T:
 
 def _answers(target: Target) -> bool:
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{target.trial.url}/health", timeout=1).is_success
+        return web.get(f"{target.trial.url}/health", timeout=1).is_success
     return False
 
 

@@ -12,11 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import psutil
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from inference_core.settings import CHECKOUT
+from tests import web
 from tests.e2e.catalogue_bench import Bench, counted, row, unless
 from tests.e2e.outcome import Outcome
 from tests.gateway.http_vectors import HOST, exchange, statuses_in
@@ -116,7 +116,7 @@ def _ask_a_gateway_alone(settings: Path, headers: dict[str, str]) -> None:
             program, stdin=listener.fileno(), stdout=log, stderr=log, cwd=CHECKOUT, env=environment
         )
         try:
-            httpx.get(url, headers=headers, timeout=20).raise_for_status()
+            web.get(url, headers=headers, timeout=20).raise_for_status()
         finally:
             gateway.send_signal(signal.SIGTERM)
             gateway.wait(20)

@@ -14,6 +14,7 @@ import httpx
 from inference_core.settings import CHECKOUT
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from tests import web
 from tests.e2e.catalogue_bench import Bench, counted, row, unless
 from tests.e2e.guest_models import guests, written
 from tests.e2e.hostile_model import DESCRIPTION
@@ -119,7 +120,7 @@ def _call_for(bench: Bench, names: list[str]) -> list[str]:
 
 
 def _page(bench: Bench) -> str:
-    return httpx.get(f"{bench.system.url}/metrics").raise_for_status().text
+    return web.get(f"{bench.system.url}/metrics").raise_for_status().text
 
 
 def _settled(bench: Bench) -> str:
@@ -195,7 +196,7 @@ def _stored(bench: Bench, trace_id: str) -> None:
     of_trace = [one for one in resources if any(wanted == span.trace_id for s in one.scope_spans for span in s.spans)]
     bench.system.send_spans(*of_trace)
     url = f"{bench.system.url}/console/api/traces/{trace_id}"
-    wait_for(lambda: httpx.get(url).status_code == httpx.codes.OK, "the stored trace")
+    wait_for(lambda: web.get(url).status_code == httpx.codes.OK, "the stored trace")
 
 
 def _shown(client: httpx.Client, trace_id: str) -> Iterator[tuple[str, str]]:

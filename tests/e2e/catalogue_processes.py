@@ -19,6 +19,7 @@ from deploy.chaos.verdict import RECOVERY_SECONDS
 from deploy.chaos.verdict import Outcome as Judged
 from deploy.target import Target, signal_if_there
 from otel import processes
+from tests import web
 from tests.e2e.catalogue_bench import Bench, row, unless
 from tests.e2e.outcome import Outcome
 from tests.e2e.victim import DEADLINE_SECONDS, WORKERS, harmed, seconds_until
@@ -118,7 +119,7 @@ def slower(bench: Bench) -> Outcome:
 
     def ask(count: int) -> list[tuple[int, int, float]]:
         answers = []
-        with httpx.Client(base_url=target.trial.url, timeout=30) as client:
+        with web.client(base_url=target.trial.url, timeout=30) as client:
             for _ in range(count):
                 began = time.perf_counter()
                 answer = client.post("/predict", json=body)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
+from tests import web
 from tests.e2e.catalogue_bench import Bench
 from tests.waiting import wait_for
 
@@ -41,9 +40,9 @@ def guests(bench: Bench, models: Mapping[str, Write]) -> Iterator[None]:
     finally:
         for name in models:
             shutil.rmtree(repository / name, ignore_errors=True)
-            httpx.post(f"{bench.system.url}/v2/repository/models/{name}/unload", timeout=30)
+            web.post(f"{bench.system.url}/v2/repository/models/{name}/unload", timeout=30)
 
 
 def _states(bench: Bench, name: str) -> set[str]:
-    index = httpx.post(f"{bench.system.url}/v2/repository/index").raise_for_status().json()
+    index = web.post(f"{bench.system.url}/v2/repository/index").raise_for_status().json()
     return {one["state"] for one in index if one["name"] == name}

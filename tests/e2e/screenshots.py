@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 
+from tests import web
 from tests.e2e.browser import Console, console
 from tests.e2e.system import System
 
@@ -44,7 +45,7 @@ def traffic(url: str) -> Iterator[None]:
     over = threading.Event()
 
     def ask(body: dict[str, object], pause: float, headers: dict[str, str]) -> None:
-        with httpx.Client(timeout=20) as client:
+        with web.client(timeout=20) as client:
             while not over.wait(random.expovariate(1 / pause)):
                 with suppress(httpx.TransportError):
                     client.post(f"{url}/predict", json=body, headers=headers)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData
 
@@ -20,6 +19,7 @@ from deploy.trial import free_ports
 from inference_core.settings import CHECKOUT
 from otel.store.query import StoredTraces
 from otel.store.sending import send
+from tests import web
 from tests.waiting import wait_for
 
 JAEGER_PORTS = ("UI", "QUERY_GRPC", "OTLP_GRPC", "OTLP_HTTP", "HEALTH")
@@ -146,7 +146,7 @@ class System:
 
     def wait_until_ready(self) -> None:
         """Wait until every worker answers for every model."""
-        wait_for(lambda: httpx.get(f"{self.url}/ready").json()["reasons"] == [], "every worker ready")
+        wait_for(lambda: web.get(f"{self.url}/ready").json()["reasons"] == [], "every worker ready")
 
 
 def _toml(document: Mapping[str, Mapping[str, Any]]) -> str:

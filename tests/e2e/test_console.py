@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import expect
 
 from otel.store.query import StoredTraces
+from tests import web
 from tests.e2e.browser import Console, console
 from tests.e2e.hostile_model import ATTACK, NAME, add_hostile
 from tests.e2e.hostile_trace import store_hostile
@@ -109,7 +110,7 @@ def test_raw_json_and_a_refusal_are_shown_as_they_are(opened: Console) -> None:
 def test_a_failed_request_is_found_by_its_id(system: System, opened: Console) -> None:
     """A request that missed its deadline is among the failed ones, and its row opens its trace."""
     headers = {**JSON, "X-Request-Id": "will-fail", "X-Request-Timeout": "0.2"}
-    assert httpx.post(f"{system.url}/predict", json={"features": [1.0]}, headers=headers).status_code == 504
+    assert web.post(f"{system.url}/predict", json={"features": [1.0]}, headers=headers).status_code == 504
     stored = system.stored()
     wait_for(lambda: [one for one in stored.of_request("will-fail") if one.summary.failed], "the failed trace", 30)
     page = opened.page
@@ -159,7 +160,7 @@ def _shared_a_batch(system: System) -> tuple[str, str]:
         return client.post("/predict", json={"features": [1.0]}, headers=headers).status_code
 
     # One client: each takes a processor's time to make, and those that come one by one find a free place alone.
-    with httpx.Client(base_url=system.url, timeout=20) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+    with web.client(base_url=system.url, timeout=20) as client, ThreadPoolExecutor(AT_ONCE) as pool:
         assert set(pool.map(partial(ask, client), ids)) == {200}
     stored = system.stored()
     shared = wait_for(lambda: [trace for trace in ids if _is_whole(stored, trace)], "a batch's own trace", 30)
@@ -182,7 +183,7 @@ def test_live_numbers_follow_what_is_asked(system: System, opened: Console) -> N
 
     def is_told() -> bool:
         for _ in range(5):
-            assert httpx.post(f"{system.url}/predict", json={"prompt": "fine"}).status_code == 200
+            assert web.post(f"{system.url}/predict", json={"prompt": "fine"}).status_code == 200
         text = opened.page.locator(".tile strong").first.text_content(timeout=SOON)
         return float(text or 0) > 0
 
@@ -276,20 +277,20 @@ def test_hostile_addresses_open_nothing(opened: Console, view: str) -> None:
 def test_another_sites_page_gets_nothing(system: System) -> None:
     """DNS rebinding, a foreign form and a foreign script are refused at the console's routes as everywhere."""
     for path in ("/console", "/console/api/traces", "/console/api/live"):
-        assert httpx.get(system.url + path, headers={"Host": "rebind.example"}).status_code == 421
+        assert web.get(system.url + path, headers={"Host": "rebind.example"}).status_code == 421
     foreign = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
-    assert httpx.get(f"{system.url}/console/api/live", headers=foreign).status_code == 403
-    answer = httpx.post(f"{system.url}/v2/models/{NAME}/infer", content="{}", headers={**foreign, **JSON})
+    assert web.get(f"{system.url}/console/api/live", headers=foreign).status_code == 403
+    answer = web.post(f"{system.url}/v2/models/{NAME}/infer", content="{}", headers={**foreign, **JSON})
     assert (answer.status_code, "access-control-allow-origin" in answer.headers) == (403, False)
 
 
 def test_a_listener_does_not_keep_a_process_from_leaving(system: System) -> None:
     """With live pages open, both gateway processes restart as quickly as without."""
-    with httpx.Client(timeout=30) as client, client.stream("GET", f"{system.url}/console/api/live") as stream:
+    with web.client(timeout=30) as client, client.stream("GET", f"{system.url}/console/api/live") as stream:
         events = stream.iter_lines()
         assert any(line.startswith("data: ") for line in events)
         began = time.monotonic()
         system.control("restart", "gateway:*")
         assert [line for line in events if line][-1:] != [""], "the stream ends as HTTP says"
         assert time.monotonic() - began < 10
-    wait_for(lambda: httpx.get(f"{system.url}/health").status_code == 200, "the gateway's return")
+    wait_for(lambda: web.get(f"{system.url}/health").status_code == 200, "the gateway's return")

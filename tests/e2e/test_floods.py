@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.live import MOST_LISTENERS
+from tests import web
 from tests.e2e.catalogue_bench import Growth
 from tests.e2e.catalogue_frames import Asking
 from tests.e2e.http2 import PREFACE, SETTINGS, frame
@@ -69,7 +69,7 @@ def descriptors(system: System) -> int:
 @contextlib.contextmanager
 def asking(system: System, body: object) -> Iterator[Asking]:
     """Ask for predictions again and again meanwhile; every one must be answered."""
-    with httpx.Client(base_url=system.url, timeout=30) as client:
+    with web.client(base_url=system.url, timeout=30) as client:
         good = Asking(lambda: str(client.post("/predict", json=body).status_code))
         with good:
             yield good
@@ -90,7 +90,7 @@ def is_whole(connection: socket.socket) -> bool:
 
 def opens(system: System) -> bool:
     """Tell whether a new listener gets a stream."""
-    with httpx.stream("GET", f"{system.url}/console/api/live", timeout=10) as stream:
+    with web.stream("GET", f"{system.url}/console/api/live", timeout=10) as stream:
         return stream.is_success
 
 
@@ -182,7 +182,7 @@ def leave(system: System, number: int) -> None:
 
 def numbers(system: System, name: str) -> float:
     """Return the sum of a metric of all gateway processes."""
-    page = httpx.get(f"{system.url}/metrics").raise_for_status().text
+    page = web.get(f"{system.url}/metrics").raise_for_status().text
     lines = [line for line in page.splitlines() if line.startswith(f"inferencehub_gateway_{name}{{")]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
@@ -199,4 +199,4 @@ def test_a_storm_of_clients_that_leave_leaves_nothing(system: System) -> None:
         wait_for(lambda: numbers(system, "queue_rows") == numbers(system, "batches_in_flight") == 0, "idle queues", 30)
         sizes.append(sum(process.memory_info().rss for process in gateways(system)) / 2**20)
     assert sizes[-1] - sizes[0] < MOST_OF_A_STORM, sizes
-    assert httpx.post(f"{system.url}/predict", content=MOCK, headers={"Content-Type": "application/json"}).is_success
+    assert web.post(f"{system.url}/predict", content=MOCK, headers={"Content-Type": "application/json"}).is_success

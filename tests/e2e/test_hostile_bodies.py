@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
+from tests import web
 from tests.e2e.hostile_bodies import ANSWERED_OR_REFUSED, GENERATED, Hostile, hand_written, mistakes_in
 from tests.e2e.system import System
 from tests.waiting import wait_for
@@ -62,7 +63,7 @@ def aftermath(system: System) -> Aftermath:
     """Send every hand-written body, then the generated ones."""
     system.wait_until_ready()
     before = frozenset(system.processes())
-    with httpx.Client(base_url=system.url, timeout=30) as client:
+    with web.client(base_url=system.url, timeout=30) as client:
         campaign = Campaign(client)
         for body in hand_written():
             campaign.send(body)

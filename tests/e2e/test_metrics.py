@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import web
 from tests.e2e.system import System
 from tests.otel.expressions import alert_expressions, dashboard_expressions, names
 from tests.tools import tool
@@ -38,7 +39,7 @@ def system() -> Iterator[System]:
 
 def scraped(system: System) -> str:
     """Return the page."""
-    return httpx.get(f"{system.url}/metrics").raise_for_status().text
+    return web.get(f"{system.url}/metrics").raise_for_status().text
 
 
 def series(page: str) -> set[str]:
@@ -55,7 +56,7 @@ def press(system: System, count: int) -> list[int]:
 
 def is_busy(system: System) -> bool:
     """Tell whether a slow batch is at the worker; a gateway tells that after it has answered something."""
-    assert httpx.post(f"{system.url}/predict", json=PROMPT).status_code == 200
+    assert web.post(f"{system.url}/predict", json=PROMPT).status_code == 200
     return 'batches_in_flight{model="v1-mock"} 0.0' not in scraped(system)
 
 
@@ -71,7 +72,7 @@ def is_replaced(system: System, dead: int) -> bool:
 
 def test_whatever_is_asked_for_is_there(system: System) -> None:
     """After answers, refusals and the death of a worker each metric of alerts and dashboard is in the scrape."""
-    assert httpx.post(f"{system.url}/predict", json=PROMPT).status_code == 200
+    assert web.post(f"{system.url}/predict", json=PROMPT).status_code == 200
     assert 503 in press(system, 80)
     with ThreadPoolExecutor(1) as pool:
         pressed = pool.submit(press, system, 8)

@@ -11,6 +11,7 @@ import pytest
 
 from otel.store.summary import Summary
 from otel.store.why import stages_of
+from tests import web
 from tests.e2e.system import System
 from tests.tools import tool
 from tests.waiting import wait_for
@@ -36,7 +37,7 @@ def spans_of(system: System, trace: str, count: int) -> list[dict[str, Any]]:
     """Return a trace's spans from Jaeger's query API, waiting until all are there."""
 
     def find() -> list[dict[str, Any]]:
-        found = httpx.get(f"http://127.0.0.1:{system.jaeger_ports['UI']}/api/v3/traces/{trace}")
+        found = web.get(f"http://127.0.0.1:{system.jaeger_ports['UI']}/api/v3/traces/{trace}")
         if found.status_code != httpx.codes.OK:
             return []
         resources = found.json()["result"]["resourceSpans"]
@@ -65,7 +66,7 @@ def _attributes(owner: dict[str, Any]) -> dict[str, Any]:
 def jaeger_answers(system: System) -> bool:
     """Tell whether Jaeger says that it is ready."""
     try:
-        return httpx.get(f"http://127.0.0.1:{system.jaeger_ports['HEALTH']}/status").is_success
+        return web.get(f"http://127.0.0.1:{system.jaeger_ports['HEALTH']}/status").is_success
     except httpx.TransportError:
         return False
 
@@ -74,7 +75,7 @@ async def asked_together(system: System, body: str, first: int) -> list[str]:
     """Send 32 requests at once, and return the ids of their traces, which are all kept."""
     traces = [f"{first + number:032x}" for number in range(REQUESTS)]
     common = {"Content-Type": "application/json"}
-    async with httpx.AsyncClient(base_url=system.url, timeout=20) as client:
+    async with web.async_client(base_url=system.url, timeout=20) as client:
         asked = [
             client.post("/predict", content=body, headers={**common, "traceparent": f"00-{trace}-{CALLER}-01"})
             for trace in traces

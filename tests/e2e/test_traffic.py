@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.load.plan import Kind, Plan, Stage
 from deploy.load.process import sending, sent
 from deploy.repositories import SAMPLES, repository
+from tests import web
 from tests.e2e.pair_model import BODY, add_pair
 from tests.e2e.system import System
 from tests.waiting import wait_for
@@ -62,7 +62,7 @@ def set_rule(system: System, rule: Mapping[str, Any]) -> Any:
 def arms(system: System) -> Counter[str]:
     """Return how many requests each arm answered, from the metrics page."""
     counts: Counter[str] = Counter()
-    for family in text_string_to_metric_families(httpx.get(f"{system.url}/metrics").text):
+    for family in text_string_to_metric_families(web.get(f"{system.url}/metrics").text):
         for sample in family.samples:
             if sample.name == "inferencehub_gateway_arm_requests_total" and sample.labels["model"] == "pair":
                 counts[sample.labels["arm"]] += int(sample.value)
@@ -102,7 +102,7 @@ def test_a_user_never_moves(system: System) -> None:
         found: dict[str, str] = {}
         for _ in range(2):
             for user in users:
-                with httpx.Client() as client:  # a new connection, so that either process may take it
+                with web.client() as client:  # a new connection, so that either process may take it
                     answer = client.post(f"{system.url}/predict", content=BODY, headers={**JSON, "X-User-Key": user})
                 arm = answer.headers["x-model-arm"]
                 assert answer.json()["model_version"] == {"stable": "1", "canary": "2"}[arm]
@@ -128,7 +128,7 @@ def test_a_broken_canary_loses_its_traffic(system: System) -> None:
         started = time.monotonic()
 
         def rolled_back() -> Any:
-            found = httpx.get(f"{system.url}{PATH}").json()
+            found = web.get(f"{system.url}{PATH}").json()
             return found if found["events"][-1]["what"] == "rolled back" else None
 
         report = wait_for(rolled_back, "the rollback", 10.0, 0.1)
@@ -147,7 +147,7 @@ def test_a_broken_canary_loses_its_traffic(system: System) -> None:
     assert len(late) > 50
     assert set(late.statuses()) == {"200"}
     assert records.statuses()["502"] < 100
-    page = httpx.get(f"{system.url}/metrics").text
+    page = web.get(f"{system.url}/metrics").text
     assert 'inferencehub_gateway_rollbacks_total{arm="3",model="pair"}' in page
 
 
@@ -156,7 +156,7 @@ def test_two_models_with_the_same_payload_get_their_own_kept_answers(system: Sys
     for model in ("pair", "v1-mock"):
         answer = system.curl(f"/admin/traffic/{model}", '{"split": {"1": 1}, "cache": {"seconds": 60}}', "-X", "PUT")
         assert answer.status == 200
-    with httpx.Client(headers=JSON) as client:  # one connection, so one process with its cache
+    with web.client(headers=JSON) as client:  # one connection, so one process with its cache
 
         def kept(model: str) -> str:
             body = json.dumps({"features": [1.0, 2.0], "model_name": model})
@@ -168,4 +168,4 @@ def test_two_models_with_the_same_payload_get_their_own_kept_answers(system: Sys
         wait_for(lambda: {kept("pair"), kept("v1-mock")} == {"hit"}, "kept answers of both models")
         assert [kept(model) for model in ("pair", "v1-mock") * 3] == ["hit"] * 6
     for model in ("pair", "v1-mock"):
-        assert httpx.delete(f"{system.url}/admin/traffic/{model}").status_code == 204
+        assert web.delete(f"{system.url}/admin/traffic/{model}").status_code == 204

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_trace_id
 
+from tests import web
 from tests.tools import tool
 from tests.waiting import wait_for
 
@@ -46,7 +47,7 @@ class Jaeger:
 
     def get(self, path: str) -> httpx.Response:
         """Ask the query interface."""
-        return httpx.get(f"http://127.0.0.1:{self.ports['JAEGER_UI_PORT']}{path}", timeout=5)
+        return web.get(f"http://127.0.0.1:{self.ports['JAEGER_UI_PORT']}{path}", timeout=5)
 
 
 def free_ports() -> dict[str, int]:
@@ -60,7 +61,7 @@ def is_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
     """Whether the health endpoint answers 200; a Jaeger that ended fails the test with the tail of its log."""
     assert process.poll() is None, f"jaeger ended with {process.returncode}:\n{log.read_text()[-4000:]}"
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/status", timeout=5).status_code == httpx.codes.OK
+        return web.get(f"http://127.0.0.1:{port}/status", timeout=5).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 

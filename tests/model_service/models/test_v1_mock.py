@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_rows_without_features_are_invalid_input() -> None:
 def test_it_waits_once_for_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulated latency is waited once for each batch, however many rows it has."""
     waits: list[float] = []
-    monkeypatch.setattr(SOURCE.time, "sleep", waits.append)
+    monkeypatch.setattr(SOURCE, "time", SimpleNamespace(sleep=waits.append))
     SOURCE.Model(shipped("v1-mock").folder, {"latency": 0.25}).predict({"features": np.zeros((7, 2), np.float32)})
     assert waits == [0.25]
 
