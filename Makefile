@@ -39,8 +39,8 @@ check: .venv/developed ## floors, style, types, sizes
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/house
 
-test: .venv/developed ## the whole suite, with the real supervisord, grpcurl and Jaeger; quicker: ARGS="-n 2 --dist loadgroup -p no:benchmark"
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/developed ## the whole suite, two files at a time, with the real supervisord, grpcurl and Jaeger; one at a time: ARGS="-n 0"
+	$(BIN)/python -m pytest -n 2 -p no:benchmark $(ARGS)
 
 e2e: .venv/developed ## only the tests that start the real system
 	$(BIN)/python -m pytest -m e2e

@@ -14,7 +14,7 @@ import msgspec
 from gateway.attempts import Attempts
 from gateway.call import Call
 from gateway.model_facts import Key
-from gateway.model_queue import HALVED_ONCE, LOST, ModelQueue
+from gateway.model_queue import HALVED_ONCE, ModelQueue
 from gateway.quarantine import Quarantine
 from gateway.queues import Queues
 from gateway.replay import HEDGE_BURST, LOSS_BURST, RetryBudget
@@ -110,7 +110,7 @@ class Dispatcher:
         facts = self.workers.facts(model, version)
         if facts is None:
             self.workers.look_again()
-            raise self._unknown(model)
+            raise self.workers.unknown(model)
         self._queues.make((model, version), facts)
 
     def is_busy(self, model: str) -> bool:
@@ -164,18 +164,6 @@ class Dispatcher:
     def queues(self) -> Mapping[Key, ModelQueue]:
         """The queues so far, by model and version."""
         return self._queues.by_key
-
-    def _unknown(self, model: str) -> errors.InferenceHubError:
-        if not self.workers.any_ready():
-            return errors.NoWorker(LOST)
-        versions = self.workers.versions(model)
-        if versions:
-            return errors.UnknownModel(f"Model {model} has no such version. Versions here: {', '.join(versions)}.")
-        told = self.workers.told_of(model)
-        if told:
-            return errors.UnknownModel(told)
-        names = ", ".join(self.workers.models())
-        return errors.UnknownModel(f"There is no model of that name. Models here: {names}.")
 
     def _changed(self) -> None:
         for slot in self.workers.slots:

@@ -20,13 +20,12 @@ from gateway.quarantine import KILLED, fingerprint_of
 from gateway.replay import halved
 from gateway.shared import Shared
 from gateway.slots import Slot
-from gateway.worker_errors import LATE, is_of_all, is_too_large, outcome_of, translated
+from gateway.worker_errors import LATE, LOST, is_of_all, is_too_large, outcome_of, translated
 from inference_core import errors
 from inference_core.admission import Admission
 from inference_core.batching import Batch, Batcher, Consumers, Entry
 from inference_core.lanes import Lanes
 
-LOST = "No inference worker is ready; see GET /ready, and try again."
 HALVED_ONCE, TRIED_ALONE_TWICE = 1, 4
 MOST_ATTEMPTS = 3
 """How often a request is sent that workers turn away by themselves."""
@@ -167,7 +166,9 @@ class ModelQueue(Consumers[Slot]):
             self._isolate(attempt.batch.waiting(), errors.ModelFailed(error.message))
 
     def _late(self, _: Entry) -> errors.InferenceHubError:
-        return errors.DeadlineExceeded(LATE) if self._workers.is_ready(*self._key) else errors.NoWorker(LOST)
+        if self._workers.is_ready(*self._key):
+            return errors.DeadlineExceeded(LATE)
+        return self._workers.unknown(self.model) if self._workers.all_ready() else errors.NoWorker(LOST)
 
     def _refuse_killers(self, batch: Batch) -> None:
         for entry in batch.waiting() if len(self._quarantine) else ():

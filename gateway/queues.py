@@ -1,7 +1,7 @@
 """The queues of one process: one for each model, and one for each version that is asked for by name.
 
-Versions come and go. A queue whose model or version no worker has any more is closed after a while, once nobody waits
-in it; until then its requests wait, for a worker that starts again may bring it back.
+Versions come and go. A queue whose model or version no worker has any more is closed after a while. Where a worker is
+away its requests wait, for that may bring it back when it starts again; where all are there they are told soon.
 """
 
 from __future__ import annotations
@@ -80,10 +80,12 @@ class Queues:
 
     def _sweep(self) -> None:
         self._sweeper = None
-        patience = SURELY_GONE_SECONDS if self._shared.workers.all_ready() else GONE_SECONDS
+        surely = self._shared.workers.all_ready()
+        patience = SURELY_GONE_SECONDS if surely else GONE_SECONDS
         self._gone_since = _since(self._gone_since, self._gone())
         for key, since in list(self._gone_since.items()):
-            if now() - since >= patience and self.by_key[key].is_idle:
+            # Who waits for what is surely gone is told so: while there are always some, they would all wait in vain.
+            if now() - since >= patience and (surely or self.by_key[key].is_idle):
                 self._free(key)
         if self._gone_since:
             self._sweep_later()

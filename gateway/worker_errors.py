@@ -10,6 +10,7 @@ from grpc import StatusCode
 from inference_core import errors
 
 LATE = "The deadline passed before the model answered; send a longer X-Request-Timeout or ask for less."
+LOST = "No inference worker is ready; see GET /ready, and try again."
 BUSY = "The inference workers take no more at the moment; try again."
 TOO_LARGE = "The request is larger than a worker takes (inference.max_message_bytes); send fewer rows."
 REASON = "reason"

@@ -13,6 +13,8 @@ import structlog
 from gateway.isolation import RESERVED_SECONDS, Isolation
 from gateway.model_facts import ModelFacts
 from gateway.slots import Slot, State
+from gateway.worker_errors import LOST
+from inference_core import errors
 from inference_core.deadline import Deadline
 from inference_pb import open_inference_pb2 as wire
 
@@ -125,8 +127,18 @@ class Workers:
         self._isolation.give_up()
         self._tell()
 
-    def told_of(self, model: str) -> str:
-        """Return a sentence about a model that a worker has and cannot run now; empty where no worker knows of it."""
+    def unknown(self, model: str) -> errors.InferenceHubError:
+        """Return the error for a request whose model or version no worker takes work for."""
+        if not self.any_ready():
+            return errors.NoWorker(LOST)
+        versions = self.versions(model)
+        if versions:
+            return errors.UnknownModel(f"Model {model} has no such version. Versions here: {', '.join(versions)}.")
+        names = ", ".join(self.models())
+        return errors.UnknownModel(self._told_of(model) or f"There is no model of that name. Models here: {names}.")
+
+    def _told_of(self, model: str) -> str:
+        # Of a model that a worker has and cannot run now; empty where no worker knows of it.
         entries = [entry for slot in self._ready() if slot.index for entry in slot.index.models if entry.name == model]
         found = next((entry for entry in reversed(entries) if entry.state != "READY"), None)
         if found is None:

@@ -39,8 +39,9 @@ async def test_the_queue_of_a_version_that_is_gone_is_freed() -> None:
         assert class_of(await one.ask(5, version="2")) == 5
 
 
-async def test_who_waits_in_a_queue_keeps_it() -> None:
-    """A version that goes while requests wait for it leaves them waiting, and answers them when it comes back."""
+async def test_who_waits_for_a_version_gets_it_when_it_is_soon_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that goes while requests wait for it leaves them waiting for a moment, and answers them then."""
+    monkeypatch.setattr("gateway.queues.SURELY_GONE_SECONDS", 30.0)
     gate = Gate()
     async with hop(FakeWorker(answer=echo, before=gate, versions=dict(BOTH)), batches_in_flight=1) as one:
         tasks = [asyncio.create_task(one.ask(0, version="2"))]
@@ -53,6 +54,20 @@ async def test_who_waits_in_a_queue_keeps_it() -> None:
         await eventually(lambda: not one.workers.slots[0].batches, "the free place")
         one.fakes[0].versions = BOTH
         assert class_of(await tasks[1]) == 1
+
+
+async def test_who_goes_on_asking_for_a_version_that_is_gone_is_told_so() -> None:
+    """However many always wait for it, none of them waits until its deadline once no worker has the version."""
+    async with hop(FakeWorker(answer=echo, versions=dict(BOTH))) as one:
+        await one.ask(0, version="2")
+        one.fakes[0].versions = ONE
+        await eventually(lambda: not one.workers.is_ready(MODEL, "2"), "the end of the version")
+        outcomes: list[object] = []
+        while (MODEL, "2") in one.dispatcher.queues:
+            asked = [asyncio.create_task(one.ask(number, version="2", seconds=30)) for number in range(3)]
+            outcomes += await asyncio.gather(*asked, return_exceptions=True)
+        assert outcomes
+        assert {type(outcome) for outcome in outcomes} == {errors.UnknownModel}
 
 
 async def test_while_a_worker_is_away_a_queue_is_kept() -> None:

@@ -8,8 +8,6 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from tests.scheduling import SYSTEMS
-
 ROOT = Path(__file__).resolve().parents[2]
 CONFTEST = "from tests.conftest import pytest_xdist_make_scheduler\n"
 SOURCE = """
@@ -27,7 +25,8 @@ def test_files_and_systems_stay_together(tmp_path: Path) -> None:
     """With two processes, no file's tests are split, nor those of all files that start systems."""
     record = tmp_path / "record"
     (tmp_path / "conftest.py").write_text(CONFTEST)
-    groups = {f"{folder}/test_{number}.py": "systems" for folder in SYSTEMS for number in (1, 2)}
+    groups = {f"tests/e2e/test_{name}.py": "systems" for name in ("grpc", "predict")}
+    groups |= dict.fromkeys(("tests/deploy/chaos/test_chaos.py", "tests/e2e/test_catalogue.py"), "measured")
     groups |= {f"tests/gateway/test_{number}.py": str(number) for number in range(4)}
     for name, group in groups.items():
         file = tmp_path / name
@@ -42,5 +41,7 @@ def test_files_and_systems_stay_together(tmp_path: Path) -> None:
     for line in record.read_text().splitlines():
         group, process = line.split()
         processes[group].add(process)
-    assert {group: len(found) for group, found in processes.items()} == dict.fromkeys(["systems", *"0123"], 1)
+    assert {group: len(found) for group, found in processes.items()} == dict.fromkeys(
+        ["systems", "measured", *"0123"], 1
+    )
     assert len(set.union(*processes.values())) == 2
