@@ -71,6 +71,10 @@ class ModelQueue(Consumers[Slot]):
             self._lanes.max_rows = facts.max_rows
         self.batcher.wake()
 
+    def answer_gone(self) -> None:
+        """Tell who waits that no worker has the model or version any more."""
+        self.batcher.answer_waiting(lambda _: self._workers.unknown(self.model))
+
     async def close(self) -> None:
         """Let running batches end and answer what waits."""
         await self.batcher.close()

@@ -168,7 +168,7 @@ def _tell_success(ended: Ended) -> None:
 def _tell_failure(ended: Ended, error: InferenceHubError | None) -> None:
     level = logging.ERROR if ended.status >= SERVER_ERROR else logging.INFO
     # Its kind alone: the sentence may quote what the client sent.
-    told = {} if error is None else {"error": type(error).__name__}
+    told = {} if error is None else {"error_type": type(error).__name__}
     log.log(level, "request", **_line(ended), **told)
 
 

@@ -7,8 +7,9 @@ away its requests wait, for that may bring it back when it starts again; where a
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from gateway.model_facts import Key, ModelFacts
 from gateway.model_queue import ModelQueue
@@ -21,7 +22,10 @@ from inference_core.settings import Gateway
 GONE_SECONDS = 30.0
 """How long a queue outlives its version while a worker is away, which may still bring it back."""
 
-SURELY_GONE_SECONDS = 1.0
+CLOCK_SECONDS = 0.001
+"""uvloop's timers count whole milliseconds, and one that came early would have to come again."""
+
+SURELY_GONE_SECONDS = 0.25
 """The same while every worker is there and none has it."""
 
 
@@ -32,6 +36,7 @@ class Queues:
         self._shared = shared
         self._settings = settings
         self._gone_since: dict[Key, float] = {}
+        self._surely_gone_since: dict[Key, float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self.by_key: dict[Key, ModelQueue] = {}
@@ -50,7 +55,8 @@ class Queues:
         """Look for idle workers in every queue, and for queues that nobody needs any more."""
         for queue in self.by_key.values():
             queue.wake()
-        if self._sweeper is None and any(True for _ in self._gone()):
+        self._note_gone()
+        if self._sweeper is None and self._gone_since:
             self._sweep_later()
 
     def load(self) -> Load:
@@ -70,34 +76,42 @@ class Queues:
             await queue.close()
         await asyncio.gather(*self._closing)
 
-    def _gone(self) -> Iterator[Key]:
+    def _note_gone(self) -> None:
         # Where no worker is there at all, nothing is known, and requests wait for the first that comes.
         workers = self._shared.workers
-        return (key for key in self.by_key if workers.any_ready() and not workers.is_ready(*key))
+        gone = [key for key in self.by_key if workers.any_ready() and not workers.is_ready(*key)]
+        self._gone_since = _since(self._gone_since, gone)
+        self._surely_gone_since = _since(self._surely_gone_since, gone if workers.all_ready() else ())
 
     def _sweep_later(self) -> None:
-        self._sweeper = asyncio.get_running_loop().call_later(SURELY_GONE_SECONDS, self._sweep)
+        self._sweeper = asyncio.get_running_loop().call_later(SURELY_GONE_SECONDS + CLOCK_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
-        surely = self._shared.workers.all_ready()
-        patience = SURELY_GONE_SECONDS if surely else GONE_SECONDS
-        self._gone_since = _since(self._gone_since, self._gone())
+        self._note_gone()
+        time = now()
         for key, since in list(self._gone_since.items()):
-            # Who waits for what is surely gone is told so: while there are always some, they would all wait in vain.
-            if now() - since >= patience and (surely or self.by_key[key].is_idle):
-                self._free(key)
+            surely_since = self._surely_gone_since.get(key, math.inf)
+            if time - since >= GONE_SECONDS or time - surely_since >= SURELY_GONE_SECONDS:
+                self._end(key)
         if self._gone_since:
             self._sweep_later()
 
+    def _end(self, key: Key) -> None:
+        # While there are always some who wait, they would all wait in vain; and the queue would never be idle.
+        self.by_key[key].answer_gone()
+        if self.by_key[key].is_idle:
+            self._free(key)
+
     def _free(self, key: Key) -> None:
         del self._gone_since[key]
+        self._surely_gone_since.pop(key, None)
         task = asyncio.get_running_loop().create_task(self.by_key.pop(key).close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
 
-def _since(before: Mapping[Key, float], gone: Iterator[Key]) -> dict[Key, float]:
+def _since(before: Mapping[Key, float], gone: Iterable[Key]) -> dict[Key, float]:
     """Return since when each of what is gone has been."""
     time = now()
     return {key: before.get(key, time) for key in gone}

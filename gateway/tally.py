@@ -29,6 +29,7 @@ class Tally:
         self._arm_codes: Counter[tuple[str, ...]] = Counter()
         self._arm_seconds: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
         self._timer: asyncio.TimerHandle | None = None
+        self._busy: set[str] = set()
         self.load: Callable[[], Load] = tuple
 
     def answered(self, call: Call | None, code: int, seconds: float, received: float) -> None:
@@ -149,12 +150,13 @@ class Tally:
     def _turn(self) -> None:
         self._timer = None
         self.flush()
-        is_busy = False
-        for model, rows, batches in self.load():
+        load = {model: (rows, batches) for model, rows, batches in self.load()}
+        # A queue may have gone since it was told of, and its gauges would stay.
+        for model, (rows, batches) in {**dict.fromkeys(self._busy, (0, 0)), **load}.items():
             self._metrics.queue_rows.labels(model).set(rows)
             self._metrics.in_flight.labels(model).set(batches)
-            is_busy = is_busy or bool(rows or batches)
-        if is_busy:
+        self._busy = {model for model, numbers in load.items() if any(numbers)}
+        if self._busy:
             self._soon()
 
 

@@ -18,6 +18,7 @@ from inference_core import errors
 from inference_core.deadline import Deadline
 from inference_pb import open_inference_pb2 as wire
 
+LOADING = "LOADING"
 Listener = Callable[[], None]
 log = structlog.get_logger()
 
@@ -134,17 +135,17 @@ class Workers:
         versions = self.versions(model)
         if versions:
             return errors.UnknownModel(f"Model {model} has no such version. Versions here: {', '.join(versions)}.")
-        names = ", ".join(self.models())
-        return errors.UnknownModel(self._told_of(model) or f"There is no model of that name. Models here: {names}.")
-
-    def _told_of(self, model: str) -> str:
-        # Of a model that a worker has and cannot run now; empty where no worker knows of it.
-        entries = [entry for slot in self._ready() if slot.index for entry in slot.index.models if entry.name == model]
-        found = next((entry for entry in reversed(entries) if entry.state != "READY"), None)
+        found = self._standing(model)
         if found is None:
-            return ""
-        why = f": {found.reason.rstrip('.')}." if found.reason else "; try again in a moment."
-        return f"Model {model} {found.version} is {found.state}{why}"
+            names = ", ".join(self.models())
+            return errors.UnknownModel(f"There is no model of that name. Models here: {names}.")
+        # What is being loaded is worth waiting for, and clients know that of a 503.
+        return errors.NoWorker(_told(found)) if found.state == LOADING else errors.UnknownModel(_told(found))
+
+    def _standing(self, model: str) -> wire.RepositoryIndexResponse.ModelIndex | None:
+        # Of a model that a worker has and cannot run now; None where no worker knows of it.
+        entries = [entry for slot in self._ready() if slot.index for entry in slot.index.models if entry.name == model]
+        return next((entry for entry in reversed(entries) if entry.state != "READY"), None)
 
     def asked_for(self, model: str) -> list[Slot]:
         """Return the workers that can be asked about a model: those that have it, or else all that take work."""
@@ -220,3 +221,9 @@ def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
     ]
+
+
+def _told(entry: wire.RepositoryIndexResponse.ModelIndex) -> str:
+    why = entry.reason if entry.reason.endswith((".", "?")) else f"{entry.reason}."
+    name = f"{entry.name} {entry.version}".rstrip()
+    return f"Model {name} is {entry.state}" + (f": {why}" if entry.reason else "; try again in a moment.")

@@ -154,10 +154,7 @@ class Batcher(Generic[Place]):
             entry.future.set_exception(error)
 
     def put_back(self, entries: Iterable[Entry], *, alone: bool = False) -> None:
-        """Queue entries of a running batch again, before all others; their deadlines stay.
-
-        The batch they leave goes on, and may still answer them.
-        """
+        """Queue entries of a running batch again, before all others; it goes on, and may still answer them."""
         for entry in reversed(list(entries)):
             if entry.future.done():
                 continue
@@ -184,6 +181,11 @@ class Batcher(Generic[Place]):
             self._lanes.prepend(entry)
         self.wake()
 
+    def answer_waiting(self, error_of: Callable[[Entry], InferenceHubError]) -> None:
+        """Answer what waits with an error."""
+        for entry in [*self._lanes, *self._isolated]:
+            self.fail(entry, error_of(entry))
+
     def withdraw(self, entry: Entry) -> None:
         """Take out an entry whose client left, unless it has been answered."""
         entry.future.cancel()
@@ -194,9 +196,7 @@ class Batcher(Generic[Place]):
     async def close(self) -> None:
         """Answer what waits with `late`'s error, refuse whatever comes, and wait for what runs."""
         self._closed = True
-        for entry in [*self._lanes, *self._isolated]:
-            self._expiry.discard(entry)
-            self._expire(entry)
+        self.answer_waiting(self._late)
         try:
             await asyncio.gather(*[batch.task for batch in self._running], return_exceptions=True)
             await asyncio.sleep(0)  # the tasks' own callbacks: places are given back in them

@@ -284,7 +284,7 @@ class ModelQueue(Consumers[Place]):
         if isinstance(error, InferenceHubError):
             return error
         log.error("model failed", model=self._name, version=self._version, exc_info=error)
-        failure = ModelFailed(f"Model {self._name} failed on this input.")
+        failure = ModelFailed(f"Model {self._name} failed on this input; the worker's log says why.")
         failure.__cause__ = error
         return failure
 

@@ -14,6 +14,7 @@ settings.register_profile("house", deadline=None, max_examples=50)
 settings.load_profile("house")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Have the tests of several processes handed out by `FilesAndSystems`, whatever `--dist` says."""
     return FilesAndSystems(config, log)

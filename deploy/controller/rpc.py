@@ -7,6 +7,7 @@ library's transport, which closes its connection then and opens another for the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import socket
 import xmlrpc.client
@@ -82,9 +83,10 @@ class Supervisord:
             {"methodName": "supervisor.startProcess", "params": [address, NO_WAIT]},
         ]
         before, _, started = await self._call(lambda: self._proxy.system.multicall(calls))
-        # Before what became of the start: one that failed leaves the program in BACKOFF, and supervisord tries again.
         if before.get("state") == ProcessStates.STOPPED:
-            await self._call(lambda: self._proxy.supervisor.stopProcess(address, NO_WAIT))
+            # Also after a start that failed: that leaves the program in BACKOFF, or is refused here and STOPPED still.
+            with contextlib.suppress(Refused):
+                await self._call(lambda: self._proxy.supervisor.stopProcess(address, NO_WAIT))
         if started is not True:
             raise Refused(started["faultString"])
 

@@ -17,12 +17,12 @@ from tests.waiting import eventually, eventually_answers
 
 
 async def test_an_unknown_model_gets_the_names_that_exist() -> None:
-    """A 404 lists the models or says why one is not ready, and nothing is kept for a name that a client made up."""
+    """A 404 lists the models, a 503 says that one is loading, and nothing is kept for a name that a client made up."""
     async with hop(FakeWorker(models={"b": 1, "a": 1})) as one:
         for name in ("x", "y"):
             with pytest.raises(errors.UnknownModel, match="Models here: a, b"):
                 await one.ask(1, model=name)
-        with pytest.raises(errors.UnknownModel, match="Model late 1 is LOADING: reading weights\\."):
+        with pytest.raises(errors.NoWorker, match="Model late 1 is LOADING: reading weights\\."):
             await one.ask(1, model="late")
         assert one.dispatcher.queues == {}
 

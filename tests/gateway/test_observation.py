@@ -75,7 +75,7 @@ async def test_failures_are_always_logged(sparing: tuple[ASGIConductor, FakeWork
     assert await ask(client, 20, b"no json") == [400] * 20
     failed = [line for line in named(lines, "request") if line["status"] == 400]
     assert len({line["request_id"] for line in failed}) == 20
-    assert {line["error"] for line in failed} == {"InvalidInput"}
+    assert {line["error_type"] for line in failed} == {"InvalidInput"}
     assert all(len(line["trace_id"]) == 32 and len(line["span_id"]) == 16 for line in failed)
 
 

@@ -41,7 +41,7 @@ async def test_the_queue_of_a_version_that_is_gone_is_freed() -> None:
 
 async def test_who_waits_for_a_version_gets_it_when_it_is_soon_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version that goes while requests wait for it leaves them waiting for a moment, and answers them then."""
-    monkeypatch.setattr("gateway.queues.SURELY_GONE_SECONDS", 30.0)
+    monkeypatch.setattr("gateway.queues.SURELY_GONE_SECONDS", 0.5)
     gate = Gate()
     async with hop(FakeWorker(answer=echo, before=gate, versions=dict(BOTH)), batches_in_flight=1) as one:
         tasks = [asyncio.create_task(one.ask(0, version="2"))]
@@ -54,6 +54,8 @@ async def test_who_waits_for_a_version_gets_it_when_it_is_soon_back(monkeypatch:
         await eventually(lambda: not one.workers.slots[0].batches, "the free place")
         one.fakes[0].versions = BOTH
         assert class_of(await tasks[1]) == 1
+        await eventually(lambda: one.dispatcher._queues._sweeper is None, "the look that finds it there again")
+        assert (MODEL, "2") in one.dispatcher.queues
 
 
 async def test_who_goes_on_asking_for_a_version_that_is_gone_is_told_so() -> None:

@@ -11,6 +11,7 @@ from gateway.tally import NoTally, Tally
 from inference_core.deadline import Deadline
 from otel.metrics import GatewayMetrics
 from otel.requests import RequestTrace
+from tests.waiting import eventually
 
 MODEL = {"model": "m", "version": "1"}
 FLUSHING = {"flush", "close"}
@@ -35,6 +36,26 @@ async def test_the_stages_of_a_request_are_its_whole_time() -> None:
     assert sums["respond"] == pytest.approx(0.015)
     assert sum(value or 0 for value in sums.values()) == pytest.approx(0.06)
     assert registry.get_sample_value("inferencehub_gateway_request_seconds_sum", MODEL) == pytest.approx(0.06)
+
+
+async def test_the_load_of_a_queue_that_is_gone_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows and batches that were told of a model are told as none once there is no queue for it."""
+    monkeypatch.setattr("gateway.tally.FLUSH_SECONDS", 0.01)
+    registry = CollectorRegistry()
+    tally = Tally(GatewayMetrics(registry))
+    told = [("m", 5, 1)]
+    tally.load = lambda: told
+
+    def load() -> list[float | None]:
+        names = ("queue_rows", "batches_in_flight")
+        return [registry.get_sample_value(f"inferencehub_gateway_{name}", {"model": "m"}) for name in names]
+
+    tally.sent("m", 4)
+    tally.attempted("m", "ok")
+    await eventually(lambda: load() == [5, 1], "the load")
+    told.clear()
+    await eventually(lambda: load() == [0, 0], "no load")
+    tally.close()
 
 
 async def test_where_metrics_are_off_nothing_is_counted() -> None:

@@ -157,7 +157,7 @@ async def test_a_failing_model_is_an_internal_error() -> None:
         await worker.ended(1)
         failure, call = worker.logged
         server = worker.spans.get_finished_spans()[1]
-    assert (status, sentence) == (StatusCode.INTERNAL, "Model m failed on this input.")
+    assert (status, sentence) == (StatusCode.INTERNAL, "Model m failed on this input; the worker's log says why.")
     assert (failure["event"], type(failure["exc_info"])) == ("model failed", ValueError)
     assert (failure["trace_id"], failure["request_id"]) == (call["trace_id"], call["request_id"])
     assert (server.attributes or {})["error.type"] == "INTERNAL"

@@ -150,7 +150,7 @@ async def test_a_failing_model_is_named_and_its_traceback_logged(
     call = call_to(request_id="r")
     with pytest.raises(ModelFailed) as caught:
         await infer(loaded("m", failing(error)), call=call)
-    assert caught.value.message == "Model m failed on this input."
+    assert caught.value.message == "Model m failed on this input; the worker's log says why."
     (line,) = logged
     assert (line["event"], line["log_level"], line["exc_info"]) == ("model failed", "error", error)
     assert (line["model"], line["version"], line["request_id"]) == ("m", "1", "r")

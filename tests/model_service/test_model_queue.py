@@ -136,7 +136,7 @@ async def test_neighbours_survive_a_bad_row(error: BaseException) -> None:
     assert bad == (
         (StatusCode.INVALID_ARGUMENT, "Not that.")
         if refused
-        else (StatusCode.INTERNAL, "Model door failed on this input.")
+        else (StatusCode.INTERNAL, "Model door failed on this input; the worker's log says why.")
     )
     assert batches(model) == [1, 4, 1, 2, 1]
 

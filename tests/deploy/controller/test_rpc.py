@@ -40,6 +40,9 @@ startsecs=0
 command=sleep 0.3
 startretries=9
 autostart=false
+[program:missing]
+command=/nowhere/at/all
+autostart=false
 [program:unwritable]
 command=sleep 60
 stdout_logfile=%(folder)s/logs/unwritable.log
@@ -133,3 +136,10 @@ def test_a_program_that_was_stopped_stays_stopped_when_its_start_fails(running: 
     with pytest.raises(Refused, match=r"^SPAWN_ERROR: unwritable$"):
         asyncio.run(running.client.start_again("unwritable"))
     assert running.program("unwritable").state == ProcessStates.STOPPED
+
+
+def test_a_start_that_cannot_begin_says_why(running: Running) -> None:
+    """Whether a program waits or was stopped, what is wrong with its command is told and nothing else."""
+    with pytest.raises(Refused, match=r"^NO_FILE"):
+        asyncio.run(running.client.start_again("missing"))
+    assert running.program("missing").state == ProcessStates.STOPPED

@@ -18,11 +18,15 @@ import pytest
 from inference_core.tensors import from_raw
 from tests.gateway.v2.bodies import body
 from tests.gateway.v2_system import LIMIT, Hub, hub
+from tests.held import assert_let_go
 
 PATH = "/v2/models/embedder/infer"
 HEADER = "Inference_Header_Content_Length"
 X = np.array([[0.5, 1.5, 2.5]], "<f4")
 DOCUMENT: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [0.5, 1.5, 2.5]}]}
+
+
+HELD = 32 * 1024
 
 
 @pytest.fixture
@@ -210,3 +214,14 @@ async def test_an_unknown_model_is_404(system: Hub) -> None:
     assert answer.status_code in {400, 404}
     answer = await system.post("/v2/models/nope/infer", DOCUMENT)
     assert (answer.status_code, "tiny" in answer.json["error"]) == (404, True)
+
+
+@pytest.mark.parametrize("model", ["nobody", "embedder"])
+async def test_a_refused_body_is_let_go_at_once(system: Hub, model: str) -> None:
+    """Nothing keeps what a refused request sent."""
+
+    async def refused() -> None:
+        answer = await system.post(f"/v2/models/{model}/infer", {"inputs": [], "id": "x" * HELD})
+        assert answer.status_code in {400, 404}
+
+    await assert_let_go(refused, HELD)
