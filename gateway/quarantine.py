@@ -17,9 +17,7 @@ MOST = 4096
 FORGIVEN_NOTES = 2
 DIGEST_BYTES = 16
 T = TypeVar("T")
-KILLED = (
-    "This input ended the workers that ran it, so it is not tried for now; `make status` says how they ended."
-)
+KILLED = "This input ended the workers that ran it, so it is not tried for now; `make status` says how they ended."
 
 
 def fingerprint_of(model: str, inputs: Arrays, version: str = "") -> bytes:
