@@ -171,10 +171,12 @@ def controller_killed(bench: Bench) -> Outcome:
     """Nobody notices."""
 
     def harm(target: Target, extent: Extent) -> None:
+        killed = target.controller()
         FAULTS["kill-controller"].inject(target, extent)
-        seconds_until(lambda: target.controller() is not None, 10)
+        # The killed one is known until supervisord has looked at it.
+        seconds_until(lambda: target.controller() not in {None, killed}, 10)
         controller = target.controller()
-        if controller is None:
+        if controller is None or controller == killed:
             raise Absent("the controller did not come back")
         os.kill(controller, signal.SIGSTOP)
         time.sleep(3)
