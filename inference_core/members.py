@@ -27,11 +27,6 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     traceparent: str
 
 
-def any_sampled(text: str) -> bool:
-    """Tell whether any of the requests that a parameter lists may be sampled; hardly ever true where none is."""
-    return SAMPLED in text
-
-
 def to_text(members: Iterable[Member]) -> str:
     """Return the value of the parameter."""
     return ";".join([f"{member.rows},{member.request_id},{member.traceparent}" for member in members])

@@ -36,7 +36,7 @@ def wanted(name: str, classes: object) -> Wanted:
 
 def check_once(outputs: Sequence[Wanted]) -> None:
     """Raise InvalidInput where an output is wanted twice."""
-    if outputs and len({output.name for output in outputs}) != len(outputs):
+    if len({output.name for output in outputs}) != len(outputs):
         raise InvalidInput("Ask for each output once.")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.trace import Link
 
 from inference_core.deadline import now
-from inference_core.members import any_sampled, from_text
+from inference_core.members import from_text
 from inference_core.names import request_id_from
 from inference_core.tensors import Arrays, Buffer
 from otel.recorder import Place, link_to
@@ -88,7 +88,6 @@ class Computation:
 class Call:
     """One RPC. `started_at` is on the clock of Deadline; `requests` counts the requests that its rows belong to.
 
-    `has_sampled`: one of them is likely to be kept.
     `fingerprint` is that of an input which is to run alone, because it may have killed workers. `raw` are the raw
     contents of a large request, and `outputs` what is to follow the response raw; neither is in the messages then.
     """
@@ -98,7 +97,6 @@ class Call:
         "_request_id",
         "computation",
         "fingerprint",
-        "has_sampled",
         "members",
         "method",
         "model",
@@ -117,7 +115,6 @@ class Call:
         self.model = self.version = self.members = self._request_id = ""
         self.fingerprint = ""
         self.requests = 1
-        self.has_sampled = False
         self.computation: Computation | None = None
         self.raw: Sequence[Buffer] | None = None
         self.outputs: Arrays | None = None
@@ -135,7 +132,6 @@ class Call:
         if members and len(members) <= LONGEST_MEMBERS:
             self.members = members
             self.requests = members.count(";") + 1
-            self.has_sampled = any_sampled(members)
 
     def ids(self) -> dict[str, str]:
         """Return what finds the call in logs and traces."""

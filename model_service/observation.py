@@ -16,6 +16,7 @@ from prometheus_client import Counter
 
 from inference_core.deadline import now
 from inference_core.errors import InferenceHubError
+from inference_core.members import SAMPLED
 from inference_core.settings import Telemetry
 from model_service.call import Call
 from model_service.call_spans import FAILURES, CallSpans, Ended
@@ -72,7 +73,8 @@ class Observer:
             log.error("unexpected error", exc_info=error)
         kept = "" if call.trace.kept and not call.members else self._keeping.reason(call, status)
         ended = Ended(call, status, now(), kept)
-        if call.trace.kept or call.has_sampled or kept:
+        # A list in which none is sampled hardly ever has these characters.
+        if call.trace.kept or SAMPLED in call.members or kept:
             self._record(ended)
         if (status is not StatusCode.OK and status not in RATIONED) or self._lines.take():
             self._write(ended, error)

@@ -8,7 +8,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from inference_core.settings import CHECKOUT
+
 CONFTEST = "from tests.conftest import pytest_xdist_make_scheduler\n"
 SOURCE = """
 import os
@@ -33,7 +34,7 @@ def test_files_and_systems_stay_together(tmp_path: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(SOURCE.format(record=str(record), group=group))
     options = ("-n", "2", "-p", "no:benchmark", "--import-mode", "importlib", "--rootdir", str(tmp_path))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     command = (sys.executable, "-m", "pytest", "-q", *options, str(tmp_path))
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout

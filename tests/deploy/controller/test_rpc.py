@@ -73,7 +73,7 @@ def answers(client: Supervisord) -> bool:
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    """Start a supervisord of its own with two small programs, and leave none of them behind."""
+    """Start a supervisord of its own with small programs, and leave none of them behind."""
     with tempfile.TemporaryDirectory(prefix="hub-", dir="/tmp") as folder:
         file = Path(folder) / "supervisord.conf"
         (Path(folder) / "logs").mkdir()

@@ -21,12 +21,10 @@ from tests.gateway.v2_system import LIMIT, Hub, hub
 from tests.held import assert_let_go
 
 PATH = "/v2/models/embedder/infer"
+HELD = 32 * 1024
 HEADER = "Inference_Header_Content_Length"
 X = np.array([[0.5, 1.5, 2.5]], "<f4")
 DOCUMENT: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [0.5, 1.5, 2.5]}]}
-
-
-HELD = 32 * 1024
 
 
 @pytest.fixture
