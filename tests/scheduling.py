@@ -13,6 +13,7 @@ MEASURED = (
     "tests/e2e/test_hostile_bodies.py",
     "tests/e2e/test_metrics.py",
     "tests/e2e/test_trace.py",
+    "tests/e2e/test_traffic.py",
 )
 """They load systems or ask how quick these are, so only one of them runs at a time."""
 
