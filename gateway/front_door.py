@@ -20,10 +20,10 @@ from gateway.front_door_servicer import CODECS, FrontDoorServicer
 from gateway.observation import Observer
 from gateway.workers import Workers
 from inference_core.errors import ConfigurationError
+from inference_core.names import SERVICE
 from inference_core.settings import Settings
 from inference_pb.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
-SERVICE = "inference.GRPCInferenceService"
 SERVICES = (SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

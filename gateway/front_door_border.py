@@ -17,6 +17,7 @@ from gateway.errors import status_of as http_status_of
 from gateway.observation import Observed, Observer
 from inference_core import errors
 from inference_core.deadline import Deadline
+from inference_core.metadata import carried
 from inference_core.settings import Traffic
 
 STATUS: Mapping[type[errors.InferenceHubError], StatusCode] = {
@@ -126,14 +127,10 @@ class Border:
         return grpc.unary_unary_rpc_method_handler(observed, None, encode)
 
     def _begin(self, context: Context) -> Visit:
-        carried = dict.fromkeys((REQUEST_ID, TRACEPARENT, TRACESTATE, *self._chosen), "")
-        # The stubs promise metadata for every call; grpc.aio gives None where the client sent none.
-        for key, value in cast("Iterable[tuple[str, str]] | None", context.invocation_metadata()) or ():
-            if key in carried:
-                # As RFC 9110 joins repeated fields: of two request ids, neither is then believed.
-                carried[key] = f"{carried[key]},{value}" if carried[key] else value
-        observed = self._observer.begin(METHOD, carried[REQUEST_ID], carried[TRACEPARENT], carried[TRACESTATE])
-        return Visit(observed, *(carried[name] for name in self._chosen))
+        fields = cast("Iterable[tuple[str, str]] | None", context.invocation_metadata())
+        found = carried(fields, (REQUEST_ID, TRACEPARENT, TRACESTATE, *self._chosen))
+        observed = self._observer.begin(METHOD, found[REQUEST_ID], found[TRACEPARENT], found[TRACESTATE])
+        return Visit(observed, *(found[name] for name in self._chosen))
 
     async def _refuse(self, method: str, visit: Visit, error: Exception, context: Context) -> None:
         if not isinstance(error, errors.InferenceHubError):

@@ -18,6 +18,7 @@ from inference_core.bounds import check_name, check_parameters, check_tensors
 from inference_core.deadline import Deadline
 from inference_core.errors import Overloaded
 from inference_core.heap import Returns
+from inference_core.names import INFER
 from inference_core.raw_messages import read_request, response_bytes
 from inference_core.selection import CLASSIFICATION, Wanted, check_once, wanted
 from inference_core.settings import Gateway
@@ -55,7 +56,7 @@ def _written(response: Outgoing) -> bytes:
     return response_bytes(response.message, response.outputs)
 
 
-CODECS: Mapping[str, Codec] = {"inference.GRPCInferenceService/ModelInfer": (_read, _written)}
+CODECS: Mapping[str, Codec] = {INFER: (_read, _written)}
 
 
 class FrontDoorServicer(GRPCInferenceServiceServicer):

@@ -13,10 +13,10 @@ import msgspec
 from opentelemetry.trace import SpanKind
 
 from gateway.call import Call, Try
+from inference_core.names import INFER
 from otel.recorder import Attributes, Epoch, Place, Recorder, Told, rpc_attributes, rpc_status
 from otel.requests import RequestTrace
 
-METHOD = "inference.GRPCInferenceService/ModelInfer"
 WORKER = "inference-worker"
 SERVER_ERROR = 500
 OK, CANCELLED = "OK", ("CANCELLED", 1)
@@ -90,7 +90,7 @@ class RequestSpans:
     def _called(self, ended: Ended, epoch: Epoch, place: Place, number: int, attempt: Try) -> None:
         status, code = (attempt.status, attempt.code) if attempt.status else CANCELLED
         attributes = {
-            **rpc_attributes(METHOD),
+            **rpc_attributes(INFER),
             **rpc_status(status, code),
             "app.attempt": number,
             "app.worker.slot": attempt.slot,
@@ -100,7 +100,7 @@ class RequestSpans:
         }
         times = epoch.between(attempt.started, attempt.ended or ended.at)
         error = "" if status == OK else status
-        self._recorder.record(place, Told(METHOD, SpanKind.CLIENT, error), times, attributes)
+        self._recorder.record(place, Told(INFER, SpanKind.CLIENT, error), times, attributes)
         if status == OK and not ended.observed.trace.kept and ended.call is not None:
             self._computed(epoch, place, attempt, ended.call)
 
@@ -115,8 +115,8 @@ class RequestSpans:
         queued, ended = computing - attempt.waited, computing + attempt.computed
         server = place.below()
         times = epoch.between(queued, ended)
-        told = {**rpc_attributes(METHOD), **rpc_status(OK, 0), **about}
-        worker.record(server, Told(METHOD, SpanKind.SERVER), times, told)
+        told = {**rpc_attributes(INFER), **rpc_status(OK, 0), **about}
+        worker.record(server, Told(INFER, SpanKind.SERVER), times, told)
         if attempt.waited:
             worker.record(server.below(), QUEUE, epoch.between(queued, computing), about)
         worker.record(server.below(), COMPUTE, epoch.between(computing, ended), about)

@@ -20,11 +20,9 @@ from grpc_health.v1 import health_pb2
 from gateway.hop import Hop, InferCall
 from gateway.looks import Looks
 from gateway.model_facts import Key, ModelFacts, facts_from
-from inference_core.names import MODELS_REVISION
+from inference_core.names import INFER_PATH, MODELS_REVISION, SERVICE
 from inference_pb import open_inference_pb2 as wire
 
-SERVICE = "inference.GRPCInferenceService"
-INFER = f"/{SERVICE}/ModelInfer"
 INDEX = f"/{SERVICE}/RepositoryIndex"
 CONFIG = f"/{SERVICE}/ModelConfig"
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -102,8 +100,8 @@ class Slot:
     def connect(self) -> None:
         """Create the channel and follow the worker's health; call it inside the running loop, after every fork."""
         self._channel = grpc.aio.insecure_channel(f"unix:{self.path}", self.options)
-        self._infer: Callable[..., InferCall] = self._channel.unary_unary(INFER)
-        self._hop = Hop(self.hop_socket, INFER, self.most_bytes)
+        self._infer: Callable[..., InferCall] = self._channel.unary_unary(INFER_PATH)
+        self._hop = Hop(self.hop_socket, INFER_PATH, self.most_bytes)
         self._minder = asyncio.get_running_loop().create_task(self._mind())
         self._suspicion: asyncio.Task[None] | None = None
 

@@ -144,13 +144,15 @@ class Batcher(Generic[Place]):
     def resolve(self, entry: Entry, answer: Any) -> None:
         """Answer an entry, unless it has left or was answered."""
         if not entry.future.done():
-            self._settle(entry)
+            self._expiry.discard(entry)
+            self._count_out(entry)
             entry.future.set_result(answer)
 
     def fail(self, entry: Entry, error: BaseException) -> None:
         """Answer an entry with an error, unless it has left or was answered."""
         if not entry.future.done():
-            self._settle(entry)
+            self._expiry.discard(entry)
+            self._count_out(entry)
             entry.future.set_exception(error)
 
     def put_back(self, entries: Iterable[Entry], *, alone: bool = False) -> None:
@@ -205,13 +207,6 @@ class Batcher(Generic[Place]):
             if self._delay is not None:
                 self._delay.cancel()
 
-    def _settle(self, entry: Entry) -> None:
-        self._expiry.discard(entry)
-        if entry.batch is not None:
-            entry.batch.live -= 1
-        else:
-            self._count_out(entry)
-
     def _expire(self, entry: Entry) -> None:
         if not entry.future.done():
             entry.future.set_exception(self._late(entry))
@@ -238,10 +233,6 @@ class Batcher(Generic[Place]):
         self._woken = False
         time = now()
         self._pump_isolated(time)
-        if not self._lanes:
-            return
-        for entry in self._admission.shed(self._lanes, time):
-            self.fail(entry, self._admission.refusal(entry, "standing"))
         while self._lanes:
             pause = self._lanes.pause(time)
             if pause > 0:
@@ -252,8 +243,17 @@ class Batcher(Generic[Place]):
                 if not self._running or not self._consumers.has_places():
                     self._admission.stalled(time)
                 return
+            self._shed(time)
+            if not self._lanes:
+                self._consumers.release(place)
+                return
             entries, reason = self._lanes.take(time, newest_first=self._admission.newest_first)
             self._start(place, entries, reason, time)
+
+    def _shed(self, time: float) -> None:
+        # CoDel looks at what leaves: what waits behind one long batch is no standing queue.
+        for entry in self._admission.shed(self._lanes, time):
+            self.fail(entry, self._admission.refusal(entry, "standing"))
 
     def _pump_isolated(self, time: float) -> None:
         while self._isolated:

@@ -1,4 +1,4 @@
-"""The one pattern for each kind of name that arrives from outside."""
+"""Names: the one pattern for each kind that arrives from outside, and those that gateway and worker must agree on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ MODEL = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 """Request ids that a client may choose; others are replaced."""
+
+SERVICE = "inference.GRPCInferenceService"
+INFER = f"{SERVICE}/ModelInfer"
+"""The Open Inference Protocol's service and its method, as spans and logs call them."""
+
+INFER_PATH = f"/{INFER}"
+"""The same on the wire."""
 
 MODELS_REVISION = "models-revision"
 """The metadata of a worker's repository index that changes whenever what can be asked of it does."""

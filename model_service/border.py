@@ -15,6 +15,8 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from inference_core import errors
+from inference_core.metadata import carried
+from inference_core.names import INFER, SERVICE
 from inference_core.raw_messages import LARGE_BYTES, read_request, response_bytes
 from model_service.call import CURRENT, Call
 from model_service.isolation import FINGERPRINT
@@ -33,8 +35,6 @@ STATUS: Mapping[type[errors.InferenceHubError], StatusCode] = {
 }
 """Nearest class in an error's ancestry decides."""
 
-SERVICE = "inference.GRPCInferenceService"
-INFER = f"{SERVICE}/ModelInfer"
 PROBES = {f"{SERVICE}/{probe}" for probe in ("ServerLive", "ServerReady", "ModelReady", "RepositoryIndex")}
 """Asked every second by gateways and people; they raise nothing, and their traces would drown the others."""
 
@@ -156,25 +156,9 @@ async def _abort(context: Context, status: StatusCode, error: BaseException, cal
 
 
 def _carried(context: Context) -> tuple[str, str, str, str]:
-    # The stubs promise metadata for every call; grpc.aio gives None where the client sent none.
-    pairs: Any = context.invocation_metadata() or ()
-    known: dict[str, str] = dict(pairs)
-    if len(known) < len(pairs):
-        return _joined(pairs)
-    get = known.get
+    pairs = cast("tuple[tuple[str, str], ...] | None", context.invocation_metadata()) or ()
+    found = dict(pairs)
+    if len(found) < len(pairs):  # `carried` is slower, and gateways repeat nothing
+        found = carried(pairs, (REQUEST_ID, TRACEPARENT, TRACESTATE, ALONE))
+    get = found.get
     return get(REQUEST_ID, ""), get(TRACEPARENT, ""), get(TRACESTATE, ""), get(ALONE, "")
-
-
-def _joined(pairs: Iterable[tuple[str, str]]) -> tuple[str, str, str, str]:
-    offered_id = traceparent = tracestate = alone = ""
-    for key, value in pairs:
-        # As RFC 9110 joins repeated fields: of two request ids, neither is then believed.
-        if key == TRACEPARENT:
-            traceparent = f"{traceparent},{value}" if traceparent else value
-        elif key == REQUEST_ID:
-            offered_id = f"{offered_id},{value}" if offered_id else value
-        elif key == TRACESTATE:
-            tracestate = f"{tracestate},{value}" if tracestate else value
-        elif key == ALONE:
-            alone = value
-    return offered_id, traceparent, tracestate, alone

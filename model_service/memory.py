@@ -8,7 +8,10 @@ import gc
 from inference_core import heap
 from model_service.inline import COLLECTIONS
 
-GC_THRESHOLDS = (10_000, 20, 50)
+GC_THRESHOLDS = (2_000, 20, 50)
+"""High enough for the objects that a worker under load has at once; but grpc.aio leaves a cycle of seven for each call
+of its own (probes, three a second), and until the first collection they take new memory."""
+
 MEBIBYTE = 1024 * 1024
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Of mallopt(3)."""

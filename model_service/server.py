@@ -20,11 +20,11 @@ from grpc_reflection.v1alpha import reflection
 
 from inference_core.deadline import Deadline
 from inference_core.errors import ConfigurationError
+from inference_core.names import INFER_PATH, SERVICE
 from inference_core.settings import Inference
 from model_service.hop import HopServer
 
-INFER = "/inference.GRPCInferenceService/ModelInfer"
-SERVICES = ("ModelInference", "inference.GRPCInferenceService", "grpc.health.v1.Health", reflection.SERVICE_NAME)
+SERVICES = ("ModelInference", SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -52,7 +52,7 @@ def build_server(
 
 def build_hop(settings: Inference, register: Iterable[Register]) -> HopServer:
     """Return the server of the slot's own socket for gateways, which answers with the same services."""
-    hop = HopServer(INFER, settings.max_message_bytes)
+    hop = HopServer(INFER_PATH, settings.max_message_bytes)
     for add in register:
         add(cast("grpc.aio.Server", hop))
     return hop

@@ -16,7 +16,8 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-SERVICE = "inference.GRPCInferenceService"
+from inference_core.names import SERVICE
+
 PROBE_SECONDS = 0.05
 ANSWER_SECONDS = 0.3
 PAUSE_SECONDS = 0.02

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import grpc
 
+from inference_core.names import INFER_PATH
 from inference_core.raw_messages import RAW_INPUTS, joined
 from inference_pb import open_inference_pb2 as wire
 
@@ -73,7 +74,7 @@ class Grpc:
     def __post_init__(self) -> None:
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", options=unlimited)
-        self._infer: Any = self._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        self._infer: Any = self._channel.unary_unary(INFER_PATH)
 
     def send(self, tensor: bytes) -> int:
         """As `Client.send`."""

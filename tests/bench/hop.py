@@ -24,7 +24,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from deploy.bench.peers.work import FEATURES, MODELS, rows
 from deploy.trial import prepared
 from gateway.hop import Hop, HopCall
-from gateway.slots import INFER
+from inference_core.names import INFER_PATH
 from inference_core.settings import CHECKOUT, VARIABLE, load
 from inference_core.tensors import Buffer
 from inference_pb import open_inference_pb2 as wire
@@ -94,7 +94,7 @@ def way(worker: Path, request: pytest.FixtureRequest) -> Iterator[Way]:
     """Connect as the gateway does, and as gRPC for Python does."""
     loop = uvloop.new_event_loop()
     if request.param == "hop":
-        hop = Hop(worker.with_suffix(".hop"), INFER, MOST_BYTES)
+        hop = Hop(worker.with_suffix(".hop"), INFER_PATH, MOST_BYTES)
         loop.run_until_complete(hop.open(SECONDS))
         connection = hop.connection
         assert connection is not None
@@ -107,7 +107,7 @@ def way(worker: Path, request: pytest.FixtureRequest) -> Iterator[Way]:
             return grpc.aio.insecure_channel(f"unix:{worker}")
 
         channel = loop.run_until_complete(connect())
-        method: Any = channel.unary_unary(INFER)
+        method: Any = channel.unary_unary(INFER_PATH)
         yield Way(loop, lambda data: method(data, timeout=SECONDS))
         loop.run_until_complete(channel.close())
     loop.close()

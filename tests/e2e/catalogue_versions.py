@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,21 +162,23 @@ def other_digests(bench: Bench) -> Outcome:
     with stocked(bench, "listed") as stock:
         stock.serve("1", with_sums(_weighty))
         with Customers(stock) as customers:
-            for number, spoil in enumerate(breaks.values(), 2):
-                stock.publish(str(number), _spoilt(spoil))
-            reasons = [stock.until(str(number), UNAVAILABLE) for number in range(2, 2 + len(breaks))]
-        logged = wait_for(lambda: _problems(bench, stock.name, len(breaks)), "the lines of the log")
+            versions = {str(number): spoil for number, spoil in enumerate(breaks.values(), 2)}
+            for version, spoil in versions.items():
+                stock.publish(version, _spoilt(spoil))
+            reasons = [stock.until(version, UNAVAILABLE) for version in versions]
+        logged = wait_for(lambda: _problems(bench, stock.name, versions.keys()), "the lines of the log")
     wrong = unless(all(map(str.__contains__, reasons, breaks)), f"reasons {reasons}")
     wrong += unless(customers.statuses() == {200}, f"meanwhile: {customers.statuses()}")
     figure = f"{len(logged)} lines of level error"
     return Outcome(f"{len(breaks)} of {len(breaks)} refused by name; there is no metric of it", figure, wrong)
 
 
-def _problems(bench: Bench, model: str, versions: int) -> list[dict[str, Any]]:
-    # A worker may have looked at a version twice, once before it had settled.
+def _problems(bench: Bench, model: str, versions: Collection[str]) -> list[dict[str, Any]]:
+    # A worker may have looked at a version twice, once before it had settled, and at the folder before it had any.
     lines = [json.loads(line) for line in bench.log_lines() if model.encode() in line]
-    found = [line for line in lines if line["event"] == "model problem" and line["level"] == "error"]
-    return found if len({line["version"] for line in found}) == versions else []
+    problems = [line for line in lines if line["event"] == "model problem" and line["level"] == "error"]
+    found = [line for line in problems if line["version"] in versions]
+    return found if {line["version"] for line in found} == set(versions) else []
 
 
 def _spoilt(spoil: Callable[[Path], object]) -> Callable[[Path], object]:

@@ -14,8 +14,8 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
-from gateway.slots import INFER, SERVICE
 from inference_core.members import PARAMETER, Member, from_text
+from inference_core.names import INFER_PATH, SERVICE
 from inference_core.tensors import Arrays, read_tensors, write_outputs
 from inference_pb import open_inference_pb2 as wire
 from inference_pb.open_inference_pb2_grpc import (
@@ -228,7 +228,7 @@ class Running:
         self.line = Line({socket: self._back} if is_foreign else backs)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server()
-        self.hop = HopServer(INFER, MOST_BYTES)
+        self.hop = HopServer(INFER_PATH, MOST_BYTES)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         add_GRPCInferenceServiceServicer_to_server(worker, self._server)
         add_GRPCInferenceServiceServicer_to_server(worker, cast("grpc.aio.Server", self.hop))

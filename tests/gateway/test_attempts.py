@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.slots import INFER
+from inference_core.names import INFER
 from tests.gateway.fake_worker import Asked, FakeWorker, echo
 from tests.gateway.gate import Gate
 from tests.gateway.hop import class_of, hop
@@ -21,7 +21,7 @@ async def test_one_requests_trace_crosses_in_the_metadata() -> None:
         parent = f"00-{TRACE}-00f067aa0ba902b7-01"
         call = one.call(traceparent=parent, tracestate="a=b", request_id="order-66")
         await one.ask(1, call=call)
-        (span,) = one.spans.named(INFER[1:])
+        (span,) = one.spans.named(INFER)
         assert span.context is not None
         metadata = one.fakes[0].metadata
         assert metadata["traceparent"] == f"00-{TRACE}-{span.context.span_id:016x}-01"
@@ -46,7 +46,7 @@ async def test_every_members_trace_crosses() -> None:
         )
         assert [int(member.traceparent.split("-")[1], 16) for member in members] == [1, 2, 3, 4]
         assert [member.traceparent[-2:] for member in members] == ["01", "00", "01", "00"]
-        spans = [f"{span.context.span_id:016x}" for span in one.spans.named(INFER[1:]) if span.context]
+        spans = [f"{span.context.span_id:016x}" for span in one.spans.named(INFER) if span.context]
         assert {members[0].traceparent.split("-")[2], members[2].traceparent.split("-")[2]} <= set(spans)
 
 
@@ -72,7 +72,7 @@ async def test_each_attempt_has_a_span() -> None:
             fake.before = die
         call = two.call()
         await two.ask(1, call=call)
-        spans = two.spans.named(INFER[1:])
+        spans = two.spans.named(INFER)
         attributes = [dict(span.attributes or {}) for span in spans]
         assert [found["app.attempt"] for found in attributes] == [1, 2]
         assert {found["app.worker.slot"] for found in attributes} == {0, 1}

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from gateway.front_door_border import STATUS, status_of
 from inference_core import errors
+from inference_core.names import INFER_PATH
 from inference_core.tensors import Array, read_tensors, write_inputs, write_outputs
 from inference_pb import open_inference_pb2 as wire
 from tests.gateway.test_app import kinds
@@ -155,11 +156,10 @@ async def test_a_name_that_a_client_made_up_is_no_label(system: Hub) -> None:
 
 async def test_the_callers_deadline_travels(system: Hub) -> None:
     """What is left of it bounds the call to the worker, and a later one than the gateway's is cut to that."""
-    await system.channel.unary_unary(
-        "/inference.GRPCInferenceService/ModelInfer",
-        wire.ModelInferRequest.SerializeToString,
-        wire.ModelInferResponse.FromString,
-    )(request_for(), timeout=1.0)
+    call = system.channel.unary_unary(
+        INFER_PATH, wire.ModelInferRequest.SerializeToString, wire.ModelInferResponse.FromString
+    )
+    await call(request_for(), timeout=1.0)
     await infer(system, request_for())
     short, long = [call.remaining for call in system.workers[0].calls]
     assert short is not None
@@ -176,9 +176,7 @@ async def test_a_missed_deadline_is_said_before_it(system: Hub) -> None:
 
     system.workers[0].before = hold
     call = system.channel.unary_unary(
-        "/inference.GRPCInferenceService/ModelInfer",
-        wire.ModelInferRequest.SerializeToString,
-        wire.ModelInferResponse.FromString,
+        INFER_PATH, wire.ModelInferRequest.SerializeToString, wire.ModelInferResponse.FromString
     )
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(request_for(), timeout=0.2)
@@ -214,7 +212,7 @@ async def test_messages_are_bounded(system: Hub, compression: grpc.Compression) 
 
 async def test_junk_is_no_message(system: Hub) -> None:
     """INVALID_ARGUMENT, not an error of the gateway's."""
-    call: Any = system.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    call: Any = system.channel.unary_unary(INFER_PATH)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(b"\xff\xff\xff", timeout=5)
     assert caught.value.code() is StatusCode.INVALID_ARGUMENT
@@ -291,7 +289,7 @@ async def test_an_address_that_cannot_be_had_is_named() -> None:
 @pytest.mark.parametrize("body", [b"\xff" * HELD, request_for(model="nobody", id="x" * HELD).SerializeToString()])
 async def test_a_refused_message_is_let_go_at_once(system: Hub, body: bytes) -> None:
     """Nothing keeps what a refused call sent."""
-    call: Any = system.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    call: Any = system.channel.unary_unary(INFER_PATH)
 
     async def refused() -> None:
         with pytest.raises(grpc.aio.AioRpcError):

@@ -9,8 +9,9 @@ import grpc
 import pytest
 
 from gateway.hedging import ENOUGH_DURATIONS, FIRST_STALL_SECONDS, LEAST_STALL_SECONDS, stall_seconds
-from gateway.slots import INFER, State
+from gateway.slots import State
 from inference_core import errors
+from inference_core.names import INFER
 from inference_core.queueing import Durations
 from tests.gateway.fake_worker import Asked, FakeWorker, echo
 from tests.gateway.hop import MODEL, Hop, class_of, hop
@@ -93,7 +94,7 @@ async def test_the_first_answer_wins_and_the_loser_is_cancelled() -> None:
         await eventually(lambda: loser.ended == "cancelled", "the loser's end")
         assert stalling.second.last.ended == "answered"
         await two.idle()
-        spans = [dict(span.attributes or {}) for span in two.spans.named(INFER[1:])]
+        spans = [dict(span.attributes or {}) for span in two.spans.named(INFER)]
         assert {found["rpc.status_code"] for found in spans} == {"OK", "CANCELLED"}
         assert call.attempts == 2
 

@@ -10,8 +10,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from gateway.call import Call, Try
-from gateway.request_spans import METHOD, Ended, Observed, RequestSpans
+from gateway.request_spans import Ended, Observed, RequestSpans
 from inference_core.deadline import Deadline
+from inference_core.names import INFER
 from otel.requests import RequestTrace
 from tests.otel.recorded import recorder_to
 
@@ -62,7 +63,7 @@ def test_a_slow_request_has_all_stages(computing_at: float, began: int) -> None:
     """
     found = told(answered(computing_at))
     ((server,), (queue, worker_queue)) = found["POST /predict", SpanKind.SERVER], found["queue", SpanKind.INTERNAL]
-    (call,), (worker,) = found[METHOD, SpanKind.CLIENT], found[METHOD, SpanKind.SERVER]
+    (call,), (worker,) = found[INFER, SpanKind.CLIENT], found[INFER, SpanKind.SERVER]
     (compute,) = found["compute", SpanKind.INTERNAL]
     assert times(server, server) == (0, 100)
     assert times(queue, server) == (1, 20)
@@ -87,7 +88,7 @@ def test_the_worker_speaks_for_itself_where_it_was_asked_to() -> None:
         ("receive", SpanKind.INTERNAL),
         ("queue", SpanKind.INTERNAL),
         ("respond", SpanKind.INTERNAL),
-        (METHOD, SpanKind.CLIENT),
+        (INFER, SpanKind.CLIENT),
     }
 
 
@@ -96,7 +97,7 @@ def test_lost_attempts_show() -> None:
     lost = Try(0, START + 0.005, 1, 1, "idle", START + 0.01, "UNAVAILABLE", 14)
     running = Try(2, START + 0.03, 1, 1, "idle")
     found = told(lost, answered(), running)
-    calls = found[METHOD, SpanKind.CLIENT]
+    calls = found[INFER, SpanKind.CLIENT]
     assert [attributes(span)["rpc.status_code"] for span in calls] == ["UNAVAILABLE", "OK", "CANCELLED"]
     assert [attributes(span)["app.attempt"] for span in calls] == [1, 2, 3]
     assert [attributes(span)["app.worker.slot"] for span in calls] == [0, 1, 2]
@@ -118,7 +119,7 @@ def test_the_spans_below_the_servers_are_all_its_time() -> None:
     """What the gateway itself did before the queue and after the answer has spans, and between them there is no gap."""
     found = told(answered())
     stages = [found[key, SpanKind.INTERNAL][0] for key in ("receive", "queue", "respond")]
-    stages.insert(2, found[METHOD, SpanKind.CLIENT][0])
+    stages.insert(2, found[INFER, SpanKind.CLIENT][0])
     (server,) = found["POST /predict", SpanKind.SERVER]
     assert [times(span, server) for span in stages] == [(0, 1), (1, 20), (20, 80), (80, 100)]
     assert {span.parent and span.parent.span_id for span in stages} == {server.context.span_id}
