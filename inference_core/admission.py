@@ -46,8 +46,8 @@ W = TypeVar("W", bound=Waiting)
 class Limits:
     """Bounds of one queue. `target_delay` is how many seconds an entry may wait while the queue stands.
 
-    `sheds`: entries that waited much longer leave unanswered and the newest go first, for a queue whose callers nobody
-    else holds back. `expected_batches` may be here at once without anybody asking too much: callers that bound
+    `sheds`: entries that waited much longer and that a batch has left behind leave unanswered, and the newest go first,
+    for a queue whose callers nobody else holds back. `expected_batches` may be here at once without anybody asking too much: callers that bound
     themselves hold as many, and what they wait for each other is no standing queue.
     """
 
@@ -88,7 +88,7 @@ class Admission:
         self.rows = 0
         self.bytes = 0
         self._accounts = (Account(), Account())
-        self._consumers_since = 0.0
+        self._consumers_since = self._formed_at = 0.0
         self._time = 0.0
         self.rate = DrainRate()
         self.batch_seconds = Durations()
@@ -113,6 +113,11 @@ class Admission:
         account = self._accounts[entry.background]
         account.rows += entry.rows
         account.bytes += entry.size
+
+    def formed(self, entries: Iterable[Waiting], time: float) -> None:
+        """Count the entries of a batch out, which leaves now."""
+        self._formed_at = time
+        self.left(entries)
 
     def left(self, entries: Iterable[Waiting]) -> None:
         """Count entries out."""
@@ -154,7 +159,10 @@ class Admission:
         if not self.newest_first:
             return ()
         patience = SHED_AFTER_TARGETS * target
-        return lanes.older_than(time - patience) if time - self._consumers_since > patience else ()
+        if time - self._consumers_since <= patience:
+            return ()
+        # Whoever came since the last batch left waits for a long one to end, and not because too many have come.
+        return lanes.older_than(min(time - patience, self._formed_at))
 
     def refusal(self, entry: Waiting, reason: str) -> Overloaded:
         """Return the error for an entry that is turned away."""

@@ -233,6 +233,10 @@ class Batcher(Generic[Place]):
         self._woken = False
         time = now()
         self._pump_isolated(time)
+        if not self._lanes:
+            return
+        for entry in self._admission.shed(self._lanes, time):
+            self.fail(entry, self._admission.refusal(entry, "standing"))
         while self._lanes:
             pause = self._lanes.pause(time)
             if pause > 0:
@@ -243,17 +247,8 @@ class Batcher(Generic[Place]):
                 if not self._running or not self._consumers.has_places():
                     self._admission.stalled(time)
                 return
-            self._shed(time)
-            if not self._lanes:
-                self._consumers.release(place)
-                return
             entries, reason = self._lanes.take(time, newest_first=self._admission.newest_first)
             self._start(place, entries, reason, time)
-
-    def _shed(self, time: float) -> None:
-        # CoDel looks at what leaves: what waits behind one long batch is no standing queue.
-        for entry in self._admission.shed(self._lanes, time):
-            self.fail(entry, self._admission.refusal(entry, "standing"))
 
     def _pump_isolated(self, time: float) -> None:
         while self._isolated:
@@ -264,7 +259,7 @@ class Batcher(Generic[Place]):
             self._start(place, [entry], "alone", time)
 
     def _start(self, place: Place, taken: list[Entry], reason: str, time: float) -> None:
-        self._admission.left(taken)
+        self._admission.formed(taken, time)
         # The timer may be late by a tick, and a cancelled task tells its entry only when it runs next.
         entries = [entry for entry in taken if entry.deadline.at > time and not entry.future.done()]
         if len(entries) < len(taken):
