@@ -47,8 +47,8 @@ class Limits:
     """Bounds of one queue. `target_delay` is how many seconds an entry may wait while the queue stands.
 
     `sheds`: entries that waited much longer and that a batch has left behind leave unanswered, and the newest go first,
-    for a queue whose callers nobody else holds back. `expected_batches` may be here at once without anybody asking too much: callers that bound
-    themselves hold as many, and what they wait for each other is no standing queue.
+    for a queue whose callers nobody else holds back. `expected_batches` may be here at once without anybody asking too
+    much: callers that bound themselves hold as many, and what they wait for each other is no standing queue.
     """
 
     max_queue_rows: int
