@@ -64,10 +64,16 @@ def why(stored: StoredTraces, model: str, minutes: float, now: Callable[[], floa
 
 
 def stages_of(summary: Summary) -> dict[str, float]:
-    """Return how long each stage of a request took, in nanoseconds; together they are its duration."""
+    """Return how long each stage of a request took, in nanoseconds; together they are its duration.
+
+    Attempts that ran at the same time (a second one for one that was slow) share that time by what each stage took.
+    """
     hop = max(0, summary.calls - summary.worker_queue - summary.compute)
-    known = (summary.receive, summary.queue, hop, summary.worker_queue, summary.compute, summary.respond)
-    values = (*known, max(0, summary.duration - sum(known)))
+    away = hop + summary.worker_queue + summary.compute
+    left = max(0, summary.duration - summary.receive - summary.queue - summary.respond)
+    stages = hop, summary.worker_queue, summary.compute
+    called = [stage * left // away for stage in stages] if away > left else [*stages]
+    values = (summary.receive, summary.queue, *called, summary.respond, left - sum(called))
     return dict(zip(STAGES, map(float, values), strict=True))
 
 

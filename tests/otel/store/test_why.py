@@ -26,13 +26,19 @@ def took(queue: float, compute: float, number: int = 0) -> Summary:
 
 @given(st.lists(st.integers(0, 10**12), min_size=5, max_size=5))
 def test_stages_are_never_negative(times: list[int]) -> None:
-    """Whatever the clocks said, a stage has no negative time, and known ones are never more than they are."""
+    """Whatever the clocks said, a stage has no negative time, and together they are the request's."""
     queue, calls, worker_queue, compute, duration = times
     one = Summary(queue=queue, calls=calls, worker_queue=worker_queue, compute=compute, duration=duration)
     stages = stages_of(one)
     assert list(stages) == list(STAGES)
     assert all(value >= 0 for value in stages.values())
-    assert sum(stages.values()) >= duration
+    assert sum(stages.values()) == max(duration, queue)
+
+
+def test_attempts_at_the_same_time_share_it() -> None:
+    """A request of ten milliseconds that was sent twice at once has not computed for sixteen."""
+    one = Summary(calls=18, worker_queue=0, compute=16, duration=10, queue=1)
+    assert stages_of(one) == dict(zip(STAGES, (0, 1, 1, 0, 8, 0, 0), strict=True))
 
 
 def test_the_stages_of_a_percentile_add_up_to_it() -> None:
