@@ -6,6 +6,7 @@ before anything is wrong.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -46,8 +47,8 @@ W = TypeVar("W", bound=Waiting)
 class Limits:
     """Bounds of one queue. `target_delay` is how many seconds an entry may wait while the queue stands.
 
-    `sheds`: entries that waited much longer and that a batch has left behind leave unanswered, and the newest go first,
-    for a queue whose callers nobody else holds back. `expected_batches` may be here at once without anybody asking too
+    `sheds`: entries that batches have left behind for much longer leave unanswered, and the newest go first, for a
+    queue whose callers nobody else holds back. `expected_batches` may be here at once without anybody asking too
     much: callers that bound themselves hold as many, and what they wait for each other is no standing queue.
     """
 
@@ -88,7 +89,8 @@ class Admission:
         self.rows = 0
         self.bytes = 0
         self._accounts = (Account(), Account())
-        self._consumers_since = self._formed_at = 0.0
+        self._consumers_since = 0.0
+        self._formed: deque[float] = deque()
         self._time = 0.0
         self.rate = DrainRate()
         self.batch_seconds = Durations()
@@ -114,10 +116,10 @@ class Admission:
         account.rows += entry.rows
         account.bytes += entry.size
 
-    def formed(self, entries: Iterable[Waiting], time: float) -> None:
-        """Count the entries of a batch out, which leaves now."""
-        self._formed_at = time
-        self.left(entries)
+    def formed(self, time: float) -> None:
+        """Note that a batch leaves now, and who still waits is left behind."""
+        if self._limits.sheds:
+            self._formed.append(time)
 
     def left(self, entries: Iterable[Waiting]) -> None:
         """Count entries out."""
@@ -151,18 +153,18 @@ class Admission:
     def shed(self, lanes: Lanes[W], time: float) -> Sequence[W]:
         """Observe the queue just before a batch is formed, and return the entries that must leave unanswered."""
         self._time, target, interval = time, self._target, self._interval
+        unheld = time - lanes.max_delay  # what waits for others to share its batch does so on purpose
         for background in (False, True):
             oldest = lanes.oldest(background=background)
             if oldest is not None:
-                delay = time - max(oldest, self._consumers_since)
+                delay = unheld - max(oldest, self._consumers_since)
                 self._accounts[background].standing.observe(delay, target, interval, time)
-        if not self.newest_first:
-            return ()
-        patience = SHED_AFTER_TARGETS * target
-        if time - self._consumers_since <= patience:
-            return ()
-        # Whoever came since the last batch left waits for a long one to end, and not because too many have come.
-        return lanes.older_than(min(time - patience, self._formed_at))
+        since, formed = unheld - SHED_AFTER_TARGETS * target, self._formed
+        while len(formed) > 1 and formed[1] <= since:
+            formed.popleft()
+        # Whom no batch left behind before that waits for a long one to end, and not because too many have come.
+        is_late = self.newest_first and since > self._consumers_since and formed and formed[0] <= since
+        return lanes.older_than(formed[0]) if is_late else ()
 
     def refusal(self, entry: Waiting, reason: str) -> Overloaded:
         """Return the error for an entry that is turned away."""

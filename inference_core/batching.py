@@ -259,7 +259,7 @@ class Batcher(Generic[Place]):
             self._start(place, [entry], "alone", time)
 
     def _start(self, place: Place, taken: list[Entry], reason: str, time: float) -> None:
-        self._admission.formed(taken, time)
+        self._admission.left(taken)
         # The timer may be late by a tick, and a cancelled task tells its entry only when it runs next.
         entries = [entry for entry in taken if entry.deadline.at > time and not entry.future.done()]
         if len(entries) < len(taken):
@@ -267,6 +267,8 @@ class Batcher(Generic[Place]):
         if not entries:
             self._consumers.release(place)
             return
+        if reason != "alone":
+            self._admission.formed(time)
         batch = Batch(entries, sum([entry.rows for entry in entries]), reason, time)
         # Parts of a batch that was taken apart are small on purpose and say nothing about how fast the queue drains.
         batch.leaves_others = bool(self._lanes) and not any(entry.is_repeated for entry in entries)

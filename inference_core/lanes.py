@@ -33,7 +33,7 @@ class Lanes(Generic[E]):
 
     def __init__(self, max_rows: int, max_delay: float = 0.0) -> None:
         self.max_rows = max_rows
-        self._max_delay = max_delay
+        self.max_delay = max_delay
         self._classes: tuple[Class[E], Class[E]] = (OrderedDict(), OrderedDict())
         # All entries of a class by arrival: with a lane for each of thousands, none could be looked at for every batch.
         self._arrivals: tuple[Lane[E], Lane[E]] = (OrderedDict(), OrderedDict())
@@ -87,10 +87,10 @@ class Lanes(Generic[E]):
 
     def pause(self, time: float) -> float:
         """Return for how many seconds every batch may be held so that it fills; 0 where one is to leave now."""
-        if not self._max_delay or any(self._ready(lanes, time) for lanes in self._classes):
+        if not self.max_delay or any(self._ready(lanes, time) for lanes in self._classes):
             return 0.0
         oldest = [self.oldest(background=background) for background in (False, True)]
-        return min(since + self._max_delay - time for since in oldest if since is not None)
+        return min(since + self.max_delay - time for since in oldest if since is not None)
 
     def take(self, time: float, *, newest_first: bool = False) -> tuple[list[E], str]:
         """Take the next batch and why it left ("full", "delay", "idle"); there must be one that need not be held."""
@@ -106,7 +106,7 @@ class Lanes(Generic[E]):
             first.move_to_end(key)
         if rows >= self.max_rows:
             return entries, "full"
-        return entries, "delay" if self._max_delay else "idle"
+        return entries, "delay" if self.max_delay else "idle"
 
     def _fill(self, entries: list[E], rows: int, lanes: Class[E], key: Hashable, *, newest_first: bool) -> int:
         lane, before = lanes[key], len(entries)
@@ -126,13 +126,13 @@ class Lanes(Generic[E]):
         return rows
 
     def _ready(self, lanes: Class[E], time: float) -> Lane[E] | None:
-        if not self._max_delay:
+        if not self.max_delay:
             return next(iter(lanes.values()), None)
         return next((lane for lane in lanes.values() if self._is_ready(lane, time)), None)
 
     def _is_ready(self, lane: Lane[E], time: float) -> bool:
         first = next(iter(lane))
-        if first.queued_at + self._max_delay <= time:
+        if first.queued_at + self.max_delay <= time:
             return True
         together = chain.from_iterable(lanes.get(first.key, ()) for lanes in self._classes)
         return any(rows >= self.max_rows for rows in accumulate(entry.rows for entry in together))

@@ -27,7 +27,7 @@ LAST_PORT = 65535
 RUN_FOLDER = r"^[^,%\"\x00-\x1f]+$"  # a comma separates gRPC's socket paths, the others mean something to supervisord
 DAY = 86_400.0  # bounds every time: infinity is a number in TOML, and no timer takes it
 
-HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]{0,63}$"
+HEADER_NAME = r"^(?!.*-[Bb][Ii][Nn]$)[A-Za-z][A-Za-z0-9-]{0,63}$"  # gRPC's values of names in -bin are no text
 
 HeaderName = Annotated[str, Meta(pattern=HEADER_NAME)]
 Port = Annotated[int, Meta(ge=1, le=LAST_PORT)]

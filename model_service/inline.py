@@ -8,6 +8,7 @@ MOST_HELD_SECONDS, or for more than HELD_SHARE of the time, is sent away for lon
 
 from __future__ import annotations
 
+import threading
 import time
 from resource import RUSAGE_THREAD, getrusage
 
@@ -22,15 +23,20 @@ FIRST_PENALTY_SECONDS = 60.0
 LONGEST_PENALTY_SECONDS = 3600.0
 
 
-class Collections:
-    """Counts the interpreter's garbage collections, which take their time from whatever runs."""
+class Collections(threading.local):
+    """Times the interpreter's garbage collections in each thread, whatever computation they fall into.
+
+    `seconds` is the time that they took by the clock, `processor_seconds` what the thread worked for them.
+    """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.seconds = self.processor_seconds = 0.0
 
-    def __call__(self, _phase: str, _info: dict[str, int]) -> None:
-        """Be told of one by `gc.callbacks`."""
-        self.count += 1
+    def __call__(self, phase: str, _info: dict[str, int]) -> None:
+        """Be told of the beginning and the end of one by `gc.callbacks`."""
+        sign = -1 if phase == "start" else 1
+        self.seconds += sign * now()
+        self.processor_seconds += sign * time.thread_time()
 
 
 COLLECTIONS = Collections()
@@ -40,27 +46,30 @@ COLLECTIONS = Collections()
 class Stopwatch:
     """Times a computation in the thread that does it, in seconds; runs from the start."""
 
-    __slots__ = ("_collections", "_processor", "_waits", "started_at")
+    __slots__ = ("_collected", "_processor", "_waits", "started_at")
 
     def __init__(self) -> None:
-        self._collections = COLLECTIONS.count
-        self._processor = time.thread_time()
+        self._collected = COLLECTIONS.seconds
+        self._processor = time.thread_time() - COLLECTIONS.processor_seconds
         self._waits = getrusage(RUSAGE_THREAD).ru_nvcsw
         self.started_at = now()
 
     def judged(self, seconds: float, enough: float, *, only_computes: bool, on_loop: bool) -> float:
         """Return how slow a computation was that took that long by the clock.
 
-        What is below `enough` is not slow, nor what a garbage collection fell into.
+        What is below `enough` is not slow, and the time of garbage collections in between is not the computation's.
         A thread that had to hand the processor to others is not slow, so its processor time counts, unless it gave it
         away to wait for something. That something was the interpreter lock where the runtime `only_computes`, and most
         likely off the loop, if it was not for long.
         """
-        if seconds <= enough or COLLECTIONS.count > self._collections:
-            return min(seconds, enough)
+        seconds -= COLLECTIONS.seconds - self._collected
+        if seconds <= enough:
+            return seconds
         waited = getrusage(RUSAGE_THREAD).ru_nvcsw > self._waits
         for_lock = only_computes or (not on_loop and seconds <= LOCK_SECONDS)
-        return seconds if waited and not for_lock else time.thread_time() - self._processor
+        if waited and not for_lock:
+            return seconds
+        return time.thread_time() - COLLECTIONS.processor_seconds - self._processor
 
 
 class InlineSwitch:

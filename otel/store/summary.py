@@ -37,8 +37,8 @@ class Summary(msgspec.Struct):
     `status`, `kept`, `failed` and `duration`. Where there is none (a batch's own trace) the duration is that of all
     spans, `failed` tells of any of them, and `status` is empty. A request that was saved by a second attempt has not
     failed. `receive`, `queue`, `calls`, `worker_queue`, `compute` and `respond` are sums over the spans of these
-    stages; `reason` and `rows` are those of the gateway's last batch, `worker_reason` and `worker_rows` those of the
-    worker's.
+    stages, calls those of the gateway to its workers; `reason` and `rows` are those of the gateway's last batch,
+    `worker_reason` and `worker_rows` those of the worker's.
     """
 
     entry_at: int = NEVER
@@ -140,9 +140,9 @@ def _enter(summary: Summary, span: Span, attributes: Mapping[str, Any], started:
 
 def _add_stage(summary: Summary, span: Span, attributes: Mapping[str, Any], time: int, *, is_worker: bool) -> None:
     reason, rows = _text(attributes, "app.batch.reason"), attributes.get("app.batch.rows", 0)
-    if span.kind == Span.SPAN_KIND_CLIENT:
+    if span.kind == Span.SPAN_KIND_CLIENT and reason:  # others are calls by the client's own programs
         summary.calls = _sum(summary.calls, time)
-        summary.reason, summary.rows = reason or summary.reason, _count(rows)
+        summary.reason, summary.rows = reason, _count(rows)
     elif span.name == "queue" and is_worker:
         summary.worker_queue = _sum(summary.worker_queue, time)
     elif span.name == "queue":

@@ -66,6 +66,7 @@ def why(stored: StoredTraces, model: str, minutes: float, now: Callable[[], floa
 def stages_of(summary: Summary) -> dict[str, float]:
     """Return how long each stage of a request took, in nanoseconds; together they are its duration.
 
+    Unless the gateway's own stages are longer than that, which clocks may say.
     Attempts that ran at the same time (a second one for one that was slow) share that time by what each stage took.
     """
     hop = max(0, summary.calls - summary.worker_queue - summary.compute)

@@ -75,6 +75,7 @@ def test_the_environment_names_another_file(file: Path, monkeypatch: pytest.Monk
         ("[telemetry]\nsample_ratio = 1.1\n", ["telemetry.sample_ratio"]),
         ("[telemetry]\nsample_ratio = nan\n", ["telemetry.sample_ratio"]),
         ("[telemetry]\nlog_level = 'loud'\n", ["telemetry.log_level"]),
+        ("[traffic]\nuser_header = 'X-User-Bin'\n", ["traffic.user_header"]),
         ("layout = 3\n", ["layout"]),
     ],
 )

@@ -24,15 +24,18 @@ def took(queue: float, compute: float, number: int = 0) -> Summary:
     return Summary(kept="rate", queue=times[0], calls=times[1], compute=times[2], duration=times[3])
 
 
-@given(st.lists(st.integers(0, 10**12), min_size=5, max_size=5))
+@given(st.lists(st.integers(0, 10**12), min_size=7, max_size=7))
 def test_stages_are_never_negative(times: list[int]) -> None:
     """Whatever the clocks said, a stage has no negative time, and together they are the request's."""
-    queue, calls, worker_queue, compute, duration = times
-    one = Summary(queue=queue, calls=calls, worker_queue=worker_queue, compute=compute, duration=duration)
+    receive, queue, calls, worker_queue, compute, respond, duration = times
+    one = Summary(
+        receive=receive, queue=queue, calls=calls, worker_queue=worker_queue, compute=compute, respond=respond,
+        duration=duration,
+    )  # fmt: skip
     stages = stages_of(one)
     assert list(stages) == list(STAGES)
     assert all(value >= 0 for value in stages.values())
-    assert sum(stages.values()) == max(duration, queue)
+    assert sum(stages.values()) == max(duration, receive + queue + respond)
 
 
 def test_attempts_at_the_same_time_share_it() -> None:
@@ -91,6 +94,22 @@ def test_the_gateways_own_work_is_told_apart(tmp_path: Path) -> None:
     assert found is not None
     stages = {stage: nanoseconds / MILLISECOND for stage, nanoseconds in stages_of(found.summary).items()}
     assert (stages["receive"], stages["respond"], stages["rest"]) == (1, 3, 0)
+
+
+def test_the_clients_own_calls_are_no_calls_to_workers(tmp_path: Path) -> None:
+    """A client that sends its spans to the same store changes nothing about where its request's time went."""
+    own = span("POST", 1, at=0, ms=500, kind=Span.SPAN_KIND_CLIENT)
+    with store(tmp_path) as running:
+        running.put(*request(1))
+        before = running.traces.find(trace_id(1).hex())
+        running.put(sent_by("shop", own))
+        after = running.traces.find(trace_id(1).hex())
+    assert before is not None
+    assert after is not None
+    assert (after.summary.calls, after.summary.reason, after.summary.rows) == (
+        before.summary.calls, before.summary.reason, before.summary.rows,
+    )  # fmt: skip
+    assert before.summary.calls
 
 
 def test_a_model_without_traces_names_those_that_have(tmp_path: Path) -> None:
