@@ -82,8 +82,7 @@ class ModelQueue(Consumers[Slot]):
 
     def claim(self, *, alone: bool) -> Slot | None:
         """As `Consumers.claim`; an idle place that no batch would gain anything from counts as busy."""
-        is_full = self.batcher.queued_rows >= self._lanes.max_rows
-        pause = 0.0 if alone else self._concurrency.pause(self.batcher.running, self._stalls, is_full=is_full)
+        pause = 0.0 if alone else self._concurrency.pause(self.batcher.running, self._stalls)
         if pause:
             self.batcher.wake_after(pause)
             return None
@@ -149,7 +148,7 @@ class ModelQueue(Consumers[Slot]):
         if attempt.batch.reason == "alone":
             self._clear(attempt.entries[0])
         first: Call = attempt.entries[0].context
-        self._concurrency.note(first.hop, first.waited, first.computed)
+        self._concurrency.note(first.hop, first.waited + first.computed)
         for number, (entry, answer) in enumerate(zip(attempt.entries, answers, strict=True), 1):
             self.batcher.resolve(entry, answer)
             if number % ANSWERS_AT_ONCE == 0:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.concurrency import Concurrency
-from gateway.hedging import Stalls
 from tests.gateway.fake_worker import Asked, FakeWorker, echo
 from tests.gateway.hop import class_of, hop
 from tests.waiting import eventually
@@ -28,28 +27,17 @@ def test_the_models_own_time_decides(elsewhere: float, useful: int) -> None:
     """A model that takes no time beside the hop gains nothing from a second batch, a slow one from many."""
     concurrency = Concurrency()
     for _ in range(50):
-        concurrency.note(0.001, 0.0, elsewhere)
+        concurrency.note(0.001, elsewhere)
     assert concurrency.useful == useful
 
 
-@pytest.mark.parametrize(("waited", "is_contended"), [(0.0, False), (0.015, False), (0.025, True), (0.08, True)])
-def test_a_partial_batch_takes_no_full_ones_turn(waited: float, is_contended: bool) -> None:  # noqa: FBT001  # a parameter
-    """While batches of others come first at the workers, a second one waits until it is full, or for not too long."""
-    concurrency, stalls = Concurrency(), Stalls(lambda _: None)
-    for _ in range(50):
-        concurrency.note(0.001, waited, 0.04)
-    assert (concurrency.pause(1, stalls, is_full=False) > 0) is is_contended
-    assert concurrency.pause(1, stalls, is_full=True) == 0
-    assert concurrency.pause(0, stalls, is_full=False) == 0
-
-
-@given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10), st.floats(0, 10))))
-def test_one_batch_is_always_useful(measured: list[tuple[float, float, float]]) -> None:
+@given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10))))
+def test_one_batch_is_always_useful(measured: list[tuple[float, float]]) -> None:
     """Whatever was measured, at least one batch may be under way."""
     concurrency = Concurrency()
-    for hop_seconds, waited, computed in measured:
-        concurrency.note(hop_seconds, waited, computed)
-    assert concurrency.useful >= concurrency.useful_partial >= 1
+    for hop_seconds, elsewhere in measured:
+        concurrency.note(hop_seconds, elsewhere)
+    assert concurrency.useful >= 1
 
 
 async def test_nobody_waits_for_a_late_batch_of_a_quick_model() -> None:
