@@ -47,6 +47,7 @@ class Border:
         self.repeats = Repeats()
         self.serves = lru_cache(maxsize=REMEMBERED)(self._serves)
         self.draining = False
+        self.turned_away = 0
 
     def _serves(self, authority: bytes) -> bool:
         return host_name(authority) in self.allowed_hosts

@@ -5,7 +5,12 @@ from __future__ import annotations
 from gateway.http_connection import Border, Phase
 from gateway.http_direct import MOST_BYTES, DirectExchange, Pending, rendered
 from gateway.http_protocol import GatewayProtocol
+from gateway.replies import Reply
 from inference_core.settings import Gateway
+
+REFUSALS_OF_A_CONNECTION = 16
+"""One in so many refusals ends its connection. Clients use the connection again that was free last, and that is the one
+of a process that refuses at once, while another has room; a new one goes to whichever process has the time for it."""
 
 
 class RepeatingProtocol(GatewayProtocol):
@@ -37,8 +42,15 @@ class RepeatingProtocol(GatewayProtocol):
             self.cycle = DirectExchange(request, self.line, self.on_response_complete, keep_alive=stays)
             self.start(self.cycle)
         else:
-            self.transport.write(rendered(reply, self.server_state.default_headers, keep_alive=True))
-            self.on_response_complete()
+            self._turn_away(reply)
+
+    def _turn_away(self, reply: Reply) -> None:
+        self.border.turned_away += 1
+        stays = self.border.turned_away % REFUSALS_OF_A_CONNECTION != 0
+        self.transport.write(rendered(reply, self.server_state.default_headers, keep_alive=stays))
+        if not stays:
+            self.transport.close()
+        self.on_response_complete()
 
     def _remember(self, data: bytes, before: object, *, is_between: bool) -> None:
         # Blank lines between requests are no request: then the exchange is still the one before.

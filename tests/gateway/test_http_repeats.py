@@ -15,7 +15,7 @@ from gateway.http_connection import Border
 from gateway.http_direct import DirectExchange, Pending
 from gateway.http_exchange import Exchange
 from gateway.http_protocol import GatewayProtocol
-from gateway.http_repeating import RepeatingProtocol
+from gateway.http_repeating import REFUSALS_OF_A_CONNECTION, RepeatingProtocol
 from gateway.http_repeats import MOST_HEAD_BYTES, MOST_HEADS, Repeats
 from gateway.replies import DIRECT_ROUTES, Fields, Reply
 from inference_core.settings import Gateway
@@ -204,6 +204,15 @@ def test_a_crowded_model_refuses_known_heads_at_once() -> None:
     written, _ = answered_by(Beginning, [[post(b"{ }"), post(CROWDED), post(CROWDED), post(b"[2]")]])
     assert [statuses_in(part) for part in written] == [[200, 503, 503, 200]]
     assert begun == [b"{ }", b"[2]"]
+
+
+def test_a_client_that_is_refused_again_and_again_gets_another_connection() -> None:
+    """One in so many refusals of a process ends its connection, and says so."""
+    crowd = [post(b"{ }"), *[post(CROWDED)] * (REFUSALS_OF_A_CONNECTION - 1)]
+    (first, last), _ = answered_by(RepeatingProtocol, [crowd, [post(CROWDED), post(b"[2]")]])
+    assert b"connection: close" not in first
+    assert statuses_in(last) == [503]
+    assert b"connection: close" in last
 
 
 def test_few_heads_are_kept_and_none_that_varies() -> None:
