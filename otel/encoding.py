@@ -19,7 +19,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode
 
-TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
+from otel.requests import SPAN_ID_BYTES, TRACE_ID_BYTES
+
 KEPT_ATTRIBUTES = 2048
 KINDS = {
     SpanKind.INTERNAL: Span.SPAN_KIND_INTERNAL,

@@ -18,6 +18,7 @@ from otel.allowance import Allowance
 
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 SAMPLED = 1
+TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
 TRACESTATE = re.compile(r"[\x20-\x7e]{0,512}")
 """As long as W3C Trace Context asks to support, and only what gRPC carries: it refuses a whole call for other bytes."""
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, TracesData
 
-from otel.encoding import TRACE_ID_BYTES
+from otel.requests import TRACE_ID_BYTES
 
 COPIED_BYTES = 16 * 1024 * 1024
 """What the resources and scopes of one export may take, each copied for every trace that has spans under it.

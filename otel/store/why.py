@@ -70,10 +70,10 @@ def stages_of(summary: Summary) -> dict[str, float]:
     Attempts that ran at the same time (a second one for one that was slow) share that time by what each stage took.
     """
     hop = max(0, summary.calls - summary.worker_queue - summary.compute)
-    away = hop + summary.worker_queue + summary.compute
-    left = max(0, summary.duration - summary.receive - summary.queue - summary.respond)
-    stages = hop, summary.worker_queue, summary.compute
-    called = [stage * left // away for stage in stages] if away > left else [*stages]
+    called = [hop, summary.worker_queue, summary.compute]
+    away, left = sum(called), max(0, summary.duration - summary.receive - summary.queue - summary.respond)
+    if away > left:
+        called = [stage * left // away for stage in called]
     values = (summary.receive, summary.queue, *called, summary.respond, left - sum(called))
     return dict(zip(STAGES, map(float, values), strict=True))
 
